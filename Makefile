@@ -1,0 +1,48 @@
+# `make` alone lists the targets. All of them run in .venv, made from requirements.lock.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(INSTALLED) ## make .venv (PYTHON=... to choose the interpreter: 3.11, 3.12 or 3.13)
+
+# First setuptools, so that the one package without a wheel is built with the locked one.
+$(INSTALLED): requirements.lock
+	@fits='import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; \
+	for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3); do \
+	  if $$python -c "$$fits" 2>/dev/null; then exec $$python -m venv --clear .venv; fi; \
+	done; echo 'make setup needs Python 3.11, 3.12 or 3.13 with venv: make setup PYTHON=...' >&2; exit 1
+	sed -n '/^setuptools==/,/[^\\]$$/p' $< | $(BIN)/pip install -qq --require-hashes -r /dev/stdin
+	@echo 'installing the locked packages, which takes some minutes' >&2
+	$(BIN)/pip install -qq --no-compile --require-hashes --no-build-isolation -r $<
+	$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## train four nets at two rates on the digits: about a minute, no data needed
+	$(BIN)/python -m src.train -m data=digits scale=smoke max_steps=200 \
+	  model=vgg,vgg_bn,vgg_noisy,vgg_plain_noisy optim.lr=0.1,0.5 $(ARGS)
+
+test: setup ## run the tests (ARGS="-k shift" for some)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto $(ARGS)
+
+lint: setup ## check style, types and who imports whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup ## time a training step and each probe
+	$(BIN)/python bench.py $(ARGS)
+
+sweep: setup ## run a named sweep: SWEEP=fig2_noise [LAUNCHER=slurm SEEDS=0,1,2 SCALE=paper]
+	$(BIN)/python -m src.train -m +sweeps=$(or $(SWEEP),$(error make sweep SWEEP=NAME, one of: $(basename $(notdir $(wildcard sweeps/*.yaml))))) \
+	  $(if $(LAUNCHER),hydra/launcher=$(LAUNCHER)) $(if $(SEEDS),seed=$(SEEDS)) $(if $(SCALE),scale=$(SCALE)) $(ARGS)
+
+lock: setup ## renew requirements.lock from pyproject.toml (ARGS="--upgrade" for newer versions)
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra slurm --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --custom-compile-command 'make lock' -q $(ARGS) -o requirements.lock
+
+.PHONY: help setup demo test lint bench sweep lock

@@ -1,0 +1,77 @@
+"""Hydra's way to a grid: its basic sweeper, with every cell checked before the first one trains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobStatus
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from src.compose import SettingsError, one_line, settings_of
+from src.grid import Cell, Grid
+
+
+class GridSweeper(BasicSweeper):
+    """Compose and check all cells, launch those not yet complete, then show them all."""
+
+    def __init__(self, params: dict[str, str] | None = None) -> None:
+        super().__init__(max_batch_size=None, params=params)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the grid.
+
+        Raises:
+            SettingsError: If a cell cannot be run, before any is.
+            SystemExit: With 1, if a cell failed.
+        """
+        assert self.config is not None and self.launcher is not None and self.hydra_context
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        points = self.split_arguments(overrides, max_batch_size=None)[0]
+        grid = Grid(self._cells(points))
+        console = Console(soft_wrap=True)
+        grid.announce(console)
+        failures: dict[str, str] = {}
+        if cells := grid.to_train():
+            from src.callbacks.progress import ProgressLine  # imports Lightning
+
+            ProgressLine.cells_to_train = len(cells)
+            jobs = self.launcher.launch([list(cell.overrides) for cell in cells], initial_job_idx=0)
+            for cell, job in zip(cells, jobs, strict=True):
+                if job.status is JobStatus.FAILED:
+                    error = job._return_value  # asking for return_value would raise it
+                    failures[cell.run] = f"{type(error).__name__}: {error}"
+        if not grid.report(console, failures):
+            raise SystemExit(1)
+
+    def _cells(self, points: Sequence[Sequence[str]]) -> list[Cell]:
+        assert self.config is not None and self.hydra_context is not None
+        cells, problems = [], []
+        for point in points:
+            try:
+                loader = self.hydra_context.config_loader
+                config: Any = loader.load_sweep_config(self.config, list(point))
+                config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+                cells.append(Cell(tuple(point), settings_of(config)))
+            except SettingsError as error:
+                problems += [f"{' '.join(point)}: {line}" for line in error.lines]
+            except (HydraException, OmegaConfBaseException, ValueError) as error:
+                problems.append(f"{' '.join(point)}: {one_line(error, self.config)}")
+        if problems:
+            raise SettingsError(problems)
+        return cells
+
+
+@dataclass
+class _GridSweeperConfig:
+    _target_: str = "hydra_plugins.grid_sweeper.GridSweeper"
+    params: dict[str, str] | None = None
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=_GridSweeperConfig)

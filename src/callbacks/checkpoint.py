@@ -1,0 +1,82 @@
+"""Checkpoints, orderly stops, and the sign of life between them."""
+
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+
+from src.callbacks.record import Record
+from src.runs.folder import RunFolder
+
+_HEARTBEAT_SECONDS = 5.0
+
+
+class Stopped(SystemExit):
+    """A signal asked the run to stop; its checkpoint is whole."""
+
+    def __init__(self, received: signal.Signals, step: int) -> None:
+        super().__init__(128 + received)
+        self.received, self.step = received, step
+
+
+class Checkpoint(pl.Callback):
+    """Save every few steps and, when a signal asks, at the end of the step; then stop.
+
+    Comes last of the callbacks that record, so that a checkpoint holds all that its step produced.
+    A second Ctrl-C stops at once.
+    """
+
+    def __init__(self, folder: RunFolder, record: Record, every: int) -> None:
+        self.folder, self.record, self.every = folder, record, every
+        self._received: signal.Signals | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._beat = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals over from Lightning, whose own handlers leave no exact checkpoint."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._received = signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save where it is due.
+
+        Raises:
+            Stopped: If a signal came during this step and training was not at its end.
+        """
+        done = trainer.global_step
+        if time.monotonic() - self._beat > _HEARTBEAT_SECONDS:
+            self._beat = time.monotonic()
+            self.folder.update_status(step=done, updated=time.time())
+        if done % self.every and not self._received:
+            return
+        with self.folder.new_checkpoint() as path:
+            trainer.save_checkpoint(path)
+        self.record.write()
+        if self._received and done < trainer.max_steps:
+            raise Stopped(self._received, done)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the signals back here too: Lightning tears down after an orderly end alone."""
+        self.teardown(trainer, pl_module, "fit")

@@ -1,0 +1,80 @@
+"""One line of progress on a terminal; nothing where the output goes elsewhere."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_REFRESH_SECONDS = 0.5
+_WARM_UP_STEPS = 10
+
+
+class ProgressLine(pl.Callback):
+    """Show loss, accuracy, speed and time left; once, what the whole grid will take."""
+
+    cells_to_train = 1  # set by the grid; 1 once its estimate has been given
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._line: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the line, if someone is there to see it."""
+        console = Console()
+        self._first, self._start, self._drawn = trainer.global_step, time.monotonic(), 0.0
+        if console.is_terminal:
+            self._line = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self._task = self._line.add_task(
+                self.name, total=trainer.max_steps, completed=self._first, figures=""
+            )
+            self._line.start()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Redraw at most twice a second."""
+        now, taken = time.monotonic(), trainer.global_step - self._first
+        if taken == _WARM_UP_STEPS:
+            self._estimate(now, trainer)
+        if self._line and now - self._drawn > _REFRESH_SECONDS:
+            self._drawn = now
+            accuracy = (outputs["logits"].argmax(1) == batch[1]).float().mean()
+            speed = taken / (now - self._start)
+            figures = f"loss {outputs['loss']:.3f}  acc {accuracy:.3f}  {speed:.1f} steps/s"
+            self._line.update(self._task, completed=trainer.global_step, figures=figures)
+
+    def _estimate(self, now: float, trainer: pl.Trainer) -> None:
+        if ProgressLine.cells_to_train > 1:
+            seconds = (now - self._start) / _WARM_UP_STEPS * trainer.max_steps
+            minutes = seconds * ProgressLine.cells_to_train / 60
+            console = self._line.console if self._line else Console()
+            console.print(
+                f"about {seconds / 60:.1f} min a cell, {minutes:.0f} min for the "
+                f"{ProgressLine.cells_to_train} cells to train (evaluation not counted)"
+            )
+            ProgressLine.cells_to_train = 1
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Leave the line as it stands."""
+        if self._line:
+            self._line.stop()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Do so too when the run ends early."""
+        self.teardown(trainer, pl_module, "fit")

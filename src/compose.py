@@ -1,0 +1,75 @@
+"""From Hydra's configuration to checked settings, and from its errors to one line."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.settings import Settings
+
+
+class SettingsError(Exception):
+    """Settings that cannot be run; one line each."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = list(lines)
+        super().__init__("\n".join(self.lines))
+
+
+def settings_of(config: DictConfig) -> Settings:
+    """Return the settings a composed configuration holds.
+
+    Raises:
+        SettingsError: If a value is out of its range.
+        OmegaConfBaseException: If a key does not exist or a value has the wrong type.
+    """
+    merged = OmegaConf.merge(OmegaConf.structured(Settings), config)
+    settings: Settings = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    if problems := settings.problems():
+        raise SettingsError(problems)
+    return settings
+
+
+def one_line(error: BaseException, config: DictConfig | None = None) -> str:
+    """Return what an error of Hydra's or OmegaConf's says of a setting, as one line.
+
+    Args:
+        error: What was raised.
+        config: The default configuration, whose keys are proposed for one that does not exist.
+    """
+    text = str(error)
+    if error.__cause__ is not None and str(error.__cause__) not in text:
+        text += "\n" + str(error.__cause__)
+    if key := re.search(r"(?:Could not override '|full_key: )([\w./@]+)", text):
+        name = key.group(1)
+        if "not in" in text:
+            near = difflib.get_close_matches(name, _keys(config), n=3, cutoff=0.5)
+            proposal = f"; did you mean {', '.join(near)}?" if near else ""
+            return f"there is no setting {name}{proposal}"
+        return f"{name}: {text.splitlines()[0]}"
+    if "Available options" in text:
+        missing = re.search(r"Could not find '([^']+)'", text)
+        options = re.findall(r"^\t(\w+)$", text, re.MULTILINE)
+        named = [option for option in options if not option.startswith("_")]
+        group, _, choice = (missing.group(1) if missing else "").rpartition("/")
+        return f"{group}={choice}: allowed is one of {', '.join(named)}"
+    return " ".join(text.split())
+
+
+def _keys(config: DictConfig | None) -> list[str]:
+    if config is None:
+        return []
+    nested = OmegaConf.to_container(config)
+    assert isinstance(nested, dict)
+    found: list[str] = []
+    stack = [("", nested)]
+    while stack:
+        prefix, branch = stack.pop()
+        for key, value in branch.items():
+            if prefix == "" and key == "hydra":
+                continue
+            found.append(f"{prefix}{key}")
+            if isinstance(value, dict):
+                stack.append((f"{prefix}{key}.", value))
+    return found

@@ -1,0 +1,106 @@
+"""A grid of cells: what it holds, what of it is left to do, and how it ended."""
+
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from src.runs.identity import run_name
+from src.runs.store import RunStore
+from src.settings import Settings
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid: its overrides as Hydra takes them, its settings and its run."""
+
+    overrides: tuple[str, ...]
+    settings: Settings
+
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        return run_name(self.settings)
+
+
+class Grid:
+    """The cells one command asks for."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self.cells = cells
+        first = cells[0].settings
+        self.store = RunStore(Path(first.runs_dir))
+        runs = ",".join(sorted({cell.run for cell in cells}))
+        digest = hashlib.sha256(runs.encode()).hexdigest()[:8]
+        self.name = first.sweep or f"grid-{digest}"
+
+    def to_train(self) -> list[Cell]:
+        """Return the cells whose run has not ended, one cell a run."""
+        by_run = {cell.run: cell for cell in reversed(self.cells)}
+        return [
+            cell
+            for cell in self.cells
+            if by_run.get(cell.run) is cell
+            and (cell.settings.force or not self.store.folder(cell.run).ended())
+        ]
+
+    def announce(self, console: Console) -> None:
+        """Write the manifest and say what lies ahead."""
+        self.store.add_to_sweep(
+            self.name,
+            [{"overrides": c.overrides, "run": c.run, "probes": []} for c in self.cells],
+        )
+        left, total = len(self.to_train()), len({cell.run for cell in self.cells})
+        scales = ", ".join(sorted({cell.settings.scale for cell in self.cells}))
+        cells = f"{len(self.cells)} cell{'s' * (len(self.cells) > 1)}"
+        shared = f" ({total} runs)" if total < len(self.cells) else ""
+        console.print(
+            f"{self.name}: scale {scales}, {cells}{shared}, {total - left} already complete",
+            highlight=False,
+        )
+
+    def report(self, console: Console, failures: Mapping[str, str]) -> bool:
+        """Print the table of the cells; tell whether none failed.
+
+        Args:
+            console: Where to.
+            failures: What was raised, by run.
+        """
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("model", "lr", "seed", "state", "train acc", "test acc", "time", "folder"):
+            table.add_column(heading, justify="left" if heading in ("model", "folder") else "right")
+        failed: list[tuple[Cell, str]] = []
+        for cell in self.cells:
+            folder, settings = self.store.folder(cell.run), cell.settings
+            status, metrics = folder.status() or {"state": "missing"}, folder.final_metrics()
+            seconds = status.get("seconds")
+            table.add_row(
+                settings.model.name,
+                f"{settings.optim.lr:g}",
+                str(settings.seed),
+                "failed" if cell.run in failures else status["state"],
+                _percent(metrics.get("train_eval/accuracy")),
+                _percent(metrics.get("val/accuracy")),
+                "" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}",
+                str(folder.path),
+            )
+            if cell.run in failures:
+                failed.append((cell, failures[cell.run]))
+        console.print(table)
+        if failed:
+            console.print(f"\n{len(failed)} of {len(self.cells)} cells failed:", style="bold red")
+            for cell, message in failed:
+                console.print(f"  {cell.run}: {message}", highlight=False, markup=False)
+            console.print("The same command trains them again, and only them; one alone:")
+            for cell, _ in failed:
+                command = shlex.join(["python", "-m", "src.train", *cell.overrides])
+                console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
+        return not failed
+
+
+def _percent(fraction: float | None) -> str:
+    return "" if fraction is None else f"{100 * fraction:.1f} %"

@@ -1,0 +1,103 @@
+"""Loss and accuracy on a whole set, in evaluation mode."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.aggregation import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from src.models.classifier import Classifier
+from src.models.noise import Noise
+from src.models.norms import BatchNorm
+
+Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+
+
+@torch.no_grad()
+def evaluate(model: Classifier, batches: Batches) -> dict[str, float]:
+    """Return ``loss`` (mean, nats) and ``accuracy`` (a fraction) of a model over ``batches()``.
+
+    Noise stays on, as in training: each figure is the mean over ``noise.passes`` passes, each with
+    its own draws, and ``accuracy_mean_noise`` has the noise at its expectation. The model's mode
+    and moment are left as they were.
+    """
+    noisy = [layer for layer in model.network if isinstance(layer, Noise) and not layer.off]
+    passes = model.settings.noise.passes if noisy else 1
+    with _in_evaluation(model):
+        runs = [_score(model, batches(), number) for number in range(passes)]
+        scores = {name: sum(run[name] for run in runs) / passes for name in runs[0]}
+        if noisy:
+            with _each(noisy, expected=True):
+                scores["accuracy_mean_noise"] = _score(model, batches(), 0)["accuracy"]
+    return scores
+
+
+@contextmanager
+@torch.no_grad()
+def without_noise(model: Classifier, batches: Batches) -> Iterator[None]:
+    """Switch the noise off and gather BatchNorm's running statistics anew over ``batches()``.
+
+    The statistics gathered in training belong to activations that earlier noise had disturbed;
+    with the noise gone they are wrong. Here they become the mean over the given batches of the
+    batch mean and of the unbiased batch variance (Ioffe & Szegedy, Algorithm 2), and afterwards
+    what they were.
+    """
+    kinds = (BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d)
+    norms = [layer for layer in model.network if isinstance(layer, kinds)]
+    kept = [{name: b.clone() for name, b in norm.named_buffers()} for norm in norms]
+    momenta = [norm.momentum for norm in norms]
+    with _each([layer for layer in model.network if isinstance(layer, Noise)], off=True):
+        try:
+            with _in_evaluation(model):
+                for norm in norms:
+                    norm.train()
+                for count, (images, _) in enumerate(batches(), start=1):
+                    for norm in norms:
+                        norm.momentum = 1 / count
+                    model(images)
+            yield
+        finally:
+            for norm, buffers, momentum in zip(norms, kept, momenta, strict=True):
+                norm.momentum = momentum
+                for name, buffer in norm.named_buffers():
+                    buffer.copy_(buffers[name])
+
+
+def _score(
+    model: Classifier, batches: Iterable[tuple[Tensor, Tensor]], number: int
+) -> dict[str, float]:
+    loss = MeanMetric().to(model.device)
+    accuracy = MulticlassAccuracy(model.classes, average="micro").to(model.device)
+    for index, (images, labels) in enumerate(batches):
+        model.moment.evaluation = (index, number)
+        logits = model(images)
+        loss.update(model.loss(logits, labels), len(labels))
+        accuracy.update(logits, labels)
+    return {"loss": float(loss.compute()), "accuracy": float(accuracy.compute())}
+
+
+@contextmanager
+def _in_evaluation(model: Classifier) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.moment.evaluation = None
+        model.train(training)
+
+
+@contextmanager
+def _each(layers: Iterable[nn.Module], **flags: Any) -> Iterator[None]:
+    """Set attributes of some layers and set them back."""
+    before = [(layer, {name: getattr(layer, name) for name in flags}) for layer in layers]
+    for layer, _ in before:
+        vars(layer).update(flags)
+    try:
+        yield
+    finally:
+        for layer, values in before:
+            vars(layer).update(values)

@@ -1,0 +1,107 @@
+"""Time-varying, non-zero-mean noise (Santurkar et al. 2018, Appendix A.2.1, Algorithm 1)."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from src.models.moment import Moment
+from src.randomness import generator
+
+_BLOCK = 1 << 17  # numbers drawn by one stream: blocks fill in parallel, whatever the threads
+_PART = 1 << 15  # numbers torch converts without starting threads of its own
+
+
+@dataclass(frozen=True)
+class NoiseShape:
+    """The constants of Algorithm 1 and how its silent points are read.
+
+    Args:
+        n_mu: Unit means are uniform on [-n_mu, n_mu].
+        n_sigma: Unit scales are uniform on [1, n_sigma].
+        r_mu: Shifts are uniform within r_mu of the unit mean.
+        r_sigma: Standard deviation of the scales about the unit scale.
+        per_position: Draw afresh at every pixel (height and width count as batch), not once a
+            sample and channel.
+    """
+
+    n_mu: float = 0.5
+    n_sigma: float = 1.25
+    r_mu: float = 0.1
+    r_sigma: float = 0.1
+    per_position: bool = True
+
+
+class Noise(nn.Module):
+    """``a -> s * a + m``, drawn anew each step from the ``noise`` stream.
+
+    For unit j: mu_j ~ U(-n_mu, n_mu) and sigma_j ~ U(1, n_sigma), shared by the batch. For sample i:
+    m_ij ~ U(mu_j - r_mu, mu_j + r_mu) and s_ij ~ N(sigma_j, r_sigma). It acts in evaluation too.
+    With ``expected`` set, m and s take their expectations; with ``off`` set, a passes unchanged.
+    """
+
+    def __init__(self, shape: NoiseShape, layer: int, moment: Moment) -> None:
+        super().__init__()
+        self.shape, self.layer, self.moment = shape, layer, moment
+        self.expected = self.off = False
+        self._drawn: object = None
+        self._scale = self._shift = torch.empty(0)
+
+    def forward(self, a: Tensor) -> Tensor:
+        """Disturb a, [N, C] or [N, C, H, W]; the noise is drawn in at least float32."""
+        if self.off:
+            return a
+        if self.expected:
+            return a * (1 + (self.shape.n_sigma - 1) / 2)
+        scale, shift = self.draw(a)
+        return torch.addcmul(shift, a.to(scale.dtype), scale)
+
+    @torch.no_grad()
+    def draw(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (s, m) for activations like a now; kept until the step or a's kind changes."""
+        key = self.moment.key("noise", self.layer)
+        wanted = (key, a.shape, a.stride(), a.device, a.dtype)
+        if self._drawn != wanted:
+            units = [1, a.shape[1], *[1] * (a.dim() - 2)]
+            unit_stream = generator(*key, "unit", device=a.device)
+            dtype = torch.promote_types(a.dtype, torch.float32)
+            mu, sigma = torch.rand(2, *units, generator=unit_stream, device=a.device, dtype=dtype)
+            like = a if self.shape.per_position else a.new_empty([*a.shape[:2], *units[2:]])
+            if self._scale.stride() != like.stride() or self._scale.shape != like.shape:
+                self._scale = torch.empty_like(like, dtype=dtype)
+                self._shift = torch.empty_like(self._scale)
+            self._drawn = None  # an interrupted fill must not pass for a finished one
+            _fill(self._scale, self._shift, key)
+            self._scale.mul_(self.shape.r_sigma).add_(1 + (self.shape.n_sigma - 1) * sigma)
+            self._shift.mul_(self.shape.r_mu).add_(self.shape.n_mu * (2 * mu - 1))
+            self._drawn = wanted
+        return self._scale, self._shift
+
+
+def _fill(normal: Tensor, uniform: Tensor, key: tuple[int | str, ...]) -> None:
+    """Fill two tensors of one layout with N(0, 1) and U(-1, 1), in the order of their storage."""
+    if normal.device.type != "cpu":
+        stream = generator(*key, device=normal.device)
+        normal.normal_(generator=stream)
+        uniform.uniform_(-1, 1, generator=stream)
+        return
+    z, u = (t.as_strided([t.numel()], [1]) for t in (normal, uniform))
+
+    def block(start: int) -> None:
+        stream = generator(*key, start)
+        here = u[start : start + _BLOCK]
+        z[start : start + _BLOCK].normal_(generator=stream)
+        # 16 bits place u on the midpoints of 65,536 equal cells: four draws from one 64-bit word
+        words = torch.empty(-(-len(here) // 4), dtype=torch.int64)
+        bits = words.random_(-(2**63), None, generator=stream).view(torch.int16)
+        for part, drawn in zip(here.split(_PART), bits[: len(here)].split(_PART), strict=True):
+            part.copy_(drawn).add_(0.5).mul_(2**-15)
+
+    list(_pool(torch.get_num_threads()).map(block, range(0, len(z), _BLOCK)))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="noise")

@@ -1,0 +1,86 @@
+"""A run's folder: what the run left, each file whole or absent."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+Row = tuple[int, str, float]
+
+ENDED = ("completed", "diverged")
+CHECKPOINTS = ("resume.ckpt", "resume.previous.ckpt")
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``target`` and rename it into place once it is written."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    yield temporary
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(target)
+
+
+class RunFolder:
+    """The folder of one run; the contract's names and columns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def status(self) -> dict[str, Any] | None:
+        """Return ``status.json``, or None where there is none."""
+        try:
+            return json.loads((self.path / "status.json").read_text())
+        except FileNotFoundError:
+            return None
+
+    def ended(self) -> bool:
+        """Tell whether training came to its end, be it by divergence."""
+        status = self.status()
+        return status is not None and status["state"] in ENDED
+
+    def update_status(self, **changes: Any) -> None:
+        """Change some entries of ``status.json``, keep the others."""
+        self._write_json("status.json", {**(self.status() or {}), **changes})
+
+    def write_config(self, text: str) -> None:
+        """Write ``config.yaml``."""
+        with whole(self.path / "config.yaml") as temporary:
+            temporary.write_text(text)
+
+    def write_metrics(self, rows: Sequence[Row]) -> None:
+        """Write ``metrics.parquet``: step, name, value."""
+        import polars
+
+        schema = {"step": polars.Int64, "name": polars.String, "value": polars.Float64}
+        with whole(self.path / "metrics.parquet") as temporary:
+            polars.DataFrame(rows, schema, orient="row").write_parquet(temporary)
+
+    def final_metrics(self) -> dict[str, float]:
+        """Return the last value of each metric; empty where none was written."""
+        import polars
+
+        path = self.path / "metrics.parquet"
+        if not path.exists():
+            return {}
+        last = polars.read_parquet(path).group_by("name").agg(polars.col("value").last())
+        return dict(last.iter_rows())
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints there are, the newest first."""
+        return [p for name in CHECKPOINTS if (p := self.path / name).exists()]
+
+    @contextmanager
+    def new_checkpoint(self) -> Iterator[Path]:
+        """Give a path for a new checkpoint; the newest becomes the previous once this is whole."""
+        newest, previous = (self.path / name for name in CHECKPOINTS)
+        with whole(newest) as temporary:
+            yield temporary
+            if newest.exists():
+                newest.replace(previous)
+
+    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        with whole(self.path / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,39 @@
+"""A run's identity: a hash of every setting that changes the training."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from src.settings import Settings
+
+# What only changes where, how often or with what the run is recorded.
+_RECORDING = {
+    *("logger", "scale", "sweep", "log_every", "eval_every", "checkpoint_every"),
+    *("keep_checkpoints", "accelerator", "threads", "runs_dir", "force"),
+}
+_NORM_ONLY = {"affine", "batch_norm", "eps", "momentum"}
+
+
+def identity(settings: Settings) -> dict[str, Any]:
+    """Return the settings that change the training, those without effect left out.
+
+    A plain network has no noise and no BatchNorm, so cells that differ in those alone are one run.
+    """
+    kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in _RECORDING}
+    for place in ("root", "cache", "download"):
+        del kept["data"][place]
+    variant = settings.variant
+    if not variant.noise:
+        del kept["noise"]
+    if not variant.norm:
+        kept["model"] = {k: v for k, v in kept["model"].items() if k not in _NORM_ONLY}
+    if not (variant.norm or variant.noise):
+        del kept["model"]["normalise_head"]
+    return kept
+
+
+def run_name(settings: Settings) -> str:
+    """Return ``<model>-<8 hex digits>``, the run's folder and its id at W&B."""
+    text = json.dumps(identity(settings), sort_keys=True)
+    return f"{settings.model.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

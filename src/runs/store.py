@@ -1,0 +1,74 @@
+"""Many runs under one folder: who writes which, what replaces what, which sweep holds what."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from src.runs.folder import RunFolder, whole
+
+
+class Held(Exception):
+    """Another process is writing this run."""
+
+
+class RunStore:
+    """The folder ``runs_dir``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, name: str) -> RunFolder:
+        """Return the folder of a run, there or not."""
+        return RunFolder(self.root / name)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[RunFolder]:
+        """Give the folder to train a run in, as its only writer.
+
+        An ended run is trained again beside its old folder, which is replaced whole once the new
+        one has ended too.
+
+        Raises:
+            Held: If another process writes this run.
+        """
+        try:
+            with self._lock(name, timeout=0):
+                final, again = self.folder(name), RunFolder(self.root / ".again" / name)
+                self._adopt(again, final)
+                chosen = again if final.ended() else final
+                chosen.path.mkdir(parents=True, exist_ok=True)
+                yield chosen
+                self._adopt(again, final)
+        except Timeout:
+            raise Held(f"{name} is being trained by another process") from None
+
+    def add_to_sweep(self, sweep: str, cells: Sequence[dict[str, Any]]) -> None:
+        """Add cells (``overrides``, ``run``, ``probes``) to the manifest ``sweeps/<sweep>.json``."""
+        path = self.root / "sweeps" / f"{sweep}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock(f"sweep-{sweep}", timeout=60):
+            known = json.loads(path.read_text())["cells"] if path.exists() else []
+            merged = {cell["run"]: cell for cell in [*known, *cells]}
+            with whole(path) as temporary:
+                text = json.dumps({"sweep": sweep, "cells": list(merged.values())}, indent=1)
+                temporary.write_text(text + "\n")
+
+    def _lock(self, name: str, timeout: float) -> FileLock:
+        folder = self.root / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name}.lock", timeout=timeout)
+
+    @staticmethod
+    def _adopt(again: RunFolder, final: RunFolder) -> None:
+        if again.ended():
+            old = again.path.with_suffix(".old")
+            shutil.rmtree(old, ignore_errors=True)
+            if final.path.exists():
+                final.path.rename(old)
+            again.path.rename(final.path)
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,59 @@
+"""Train one run or a grid of runs: ``python -m src.train --help``."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.compose import SettingsError, one_line, settings_of
+from src.runs.identity import run_name
+from src.runs.store import Held, RunStore
+
+
+def cell(config: DictConfig) -> str:
+    """Train the run one configuration describes.
+
+    Returns:
+        The run's state: completed, diverged, or running (by another process). What made it fail
+        is raised, for the launcher to hand to the grid.
+    """
+    settings, name = settings_of(config), run_name(settings_of(config))
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    try:
+        with RunStore(Path(settings.runs_dir)).writing(name) as folder:
+            if folder.ended():
+                return folder.status()["state"]
+            folder.write_config(OmegaConf.to_yaml(config, resolve=True))
+            from src.training import train  # imports torch, which takes seconds
+
+            return train(settings, folder, name, resolved)
+    except Held as held:
+        logging.getLogger(__name__).warning("%s", held)
+        return "running"
+
+
+def main() -> None:
+    """Run the command line; a wrong setting ends it with one line a cell and exit code 2."""
+    root = Path(__file__).resolve().parents[1]
+    os.environ["BATCHNORM_ROOT"] = str(root)
+    debugging = os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="train")(cell)()
+    except (SettingsError, HydraException, OmegaConfBaseException, ValueError) as error:
+        if debugging:
+            raise
+        lines = error.lines if isinstance(error, SettingsError) else [one_line(error)]
+        print(*lines, sep="\n", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

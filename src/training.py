@@ -1,0 +1,169 @@
+"""One run, from its settings to its folder."""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import wandb
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch import Tensor
+
+from src import data, models, tracking
+from src.callbacks.checkpoint import Checkpoint, Stopped
+from src.callbacks.evaluate import Evaluate
+from src.callbacks.progress import ProgressLine
+from src.callbacks.record import Diverged, Record
+from src.models.evaluation import Batches
+from src.runs.folder import RunFolder
+from src.runs.provenance import provenance
+from src.settings import Settings
+
+TRAIN_EVAL_IMAGES = 10_000
+# Lightning talks about devices, tips and its own loggers; what a user must know we say ourselves.
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
+_log = logging.getLogger(__name__)
+
+
+def train(settings: Settings, folder: RunFolder, name: str, config: dict[str, Any]) -> str:
+    """Train a run in its folder, from its newest checkpoint if it has one; return its end state.
+
+    Returns:
+        ``completed`` or ``diverged``.
+
+    Raises:
+        Stopped: If a signal stopped it; the same call continues it.
+        Exception: What made it fail, after ``status.json`` and the log have been told.
+    """
+    began = time.time()
+    before = {"started": began, "step": 0, "attempts": 0, "seconds": 0.0} | (folder.status() or {})
+    now = {"state": "running", "message": None, "attempts": before["attempts"] + 1}
+    folder.update_status(**before | now | {"max_steps": settings.max_steps} | provenance())
+
+    def end(state: str, **entries: Any) -> str:
+        seconds = before["seconds"] + time.time() - began
+        folder.update_status(state=state, seconds=seconds, updated=time.time(), **entries)
+        return state
+
+    with _log_file(folder.path / "train.log"):
+        try:
+            _fit(settings, folder, name, config)
+            loss = folder.final_metrics()["train_eval/loss"]
+            if not math.isfinite(loss):
+                raise Diverged(settings.max_steps)
+            return end("completed", step=settings.max_steps)
+        except Diverged as divergence:
+            return end("diverged", step=divergence.step, message=str(divergence))
+        except Stopped as stop:
+            end("running", step=stop.step, message=f"stopped by {stop.received.name}")
+            raise
+        except Exception as error:
+            _log.exception("%s failed", name)
+            end("failed", message=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            wandb.finish()
+            if folder.ended() and not settings.keep_checkpoints:
+                for path in folder.checkpoints():
+                    path.unlink()
+
+
+def _fit(settings: Settings, folder: RunFolder, name: str, config: dict[str, Any]) -> None:
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    record = Record(folder, settings.log_every)
+    trainer = pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=1,
+        precision=settings.precision,
+        max_steps=settings.max_steps,
+        max_epochs=-1,
+        logger=_tracker(settings, folder, name, config),
+        log_every_n_steps=settings.log_every,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        plugins=[LightningEnvironment()],
+    )
+    device = trainer.strategy.root_device
+    source = settings.data
+    cache = None if source.cache is None else Path(source.cache)
+    dataset = data.load(source.name, Path(source.root), source.download, cache)
+    channels_last = _channels_last(settings, device)
+    normaliser = data.Normaliser(
+        dataset.mean, dataset.std, source.normalise, channels_last, device
+    )
+    images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
+    batches = data.Batches(
+        images,
+        labels,
+        source.batch_size,
+        steps=settings.max_steps,
+        seed=settings.seed,
+        normaliser=normaliser,
+        augment=source.augment,
+        start=lambda: trainer.global_step,
+    )
+
+    def whole(images: Tensor, labels: Tensor) -> Batches:
+        images, labels = images.to(device), labels.to(device)
+        return lambda: data.evaluation_batches(images, labels, source.batch_size, normaliser)
+
+    train_set = whole(images[:TRAIN_EVAL_IMAGES], labels[:TRAIN_EVAL_IMAGES])
+    test_set = whole(dataset.test_images, dataset.test_labels)
+    trainer.callbacks += [
+        record,
+        Evaluate(record, settings.eval_every, train_set, test_set),
+        Checkpoint(folder, record, settings.checkpoint_every),
+        ProgressLine(name),
+    ]
+    folder.update_status(
+        device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        threads=torch.get_num_threads(),
+        data=dataset.variant,
+    )
+    model = models.build(settings, dataset.classes)
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    checkpoint = next(iter(folder.checkpoints()), None)
+    try:
+        trainer.fit(model, batches, ckpt_path=checkpoint, weights_only=True)
+    except Diverged:
+        record.write()
+        raise
+    record.write()
+
+
+def _tracker(
+    settings: Settings, folder: RunFolder, name: str, config: dict[str, Any]
+) -> WandbLogger | bool:
+    if settings.logger.name == "none":
+        return False
+    return tracking.start(settings.logger, folder.path, name, settings.sweep, config)
+
+
+def _channels_last(settings: Settings, device: torch.device) -> bool:
+    """Measured faster on the CPU (a fifth); on CUDA it is the layout of the bf16 kernels."""
+    return device.type == "cpu" or settings.precision == "bf16-mixed"
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
