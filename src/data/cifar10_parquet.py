@@ -79,9 +79,8 @@ def _rows(path: Path) -> Iterator[_Row]:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} is damaged or half-written ({reason}): {_REMEDY}") from error
     image, label = table.schema.get("img"), table.schema.get("label")
-    if not (isinstance(image, pl.Struct) and dict(image).get("bytes") == pl.Binary) or not (
-        label is not None and label.is_integer()
-    ):
+    holds_bytes = isinstance(image, pl.Struct) and dict(image).get("bytes") == pl.Binary
+    if not holds_bytes or label is None or not label.is_integer():
         columns = ", ".join(f"{name} {kind}" for name, kind in table.schema.items())
         raise DataError(
             f"{path} has the columns {columns}, expected img, a struct with bytes, and label, "

@@ -6,6 +6,8 @@ import torch
 
 from src.randomness import generator
 
+Key = tuple[int, str, *tuple[int, ...]]
+
 
 @dataclass
 class Moment:
@@ -19,7 +21,7 @@ class Moment:
     step: int = 0
     evaluation: tuple[int, int] | None = None
 
-    def key(self, purpose: str, layer: int) -> tuple[int, str, *tuple[int, ...]]:
+    def key(self, purpose: str, layer: int) -> Key:
         """Return the stream's name for one layer now: (seed, purpose, step, layer, ...)."""
         if self.evaluation is None:
             return (self.seed, purpose, self.step, layer)

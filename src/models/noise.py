@@ -7,11 +7,10 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from src.models.moment import Moment
+from src.models.moment import Key, Moment
 from src.randomness import generator
 
 _BLOCK = 1 << 17  # numbers drawn by one stream: blocks fill in parallel, whatever the threads
-_PART = 1 << 15  # numbers torch converts without starting threads of its own
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,9 @@ class NoiseShape:
 class Noise(nn.Module):
     """``a -> s * a + m``, drawn anew each step from the ``noise`` stream.
 
-    For unit j: mu_j ~ U(-n_mu, n_mu) and sigma_j ~ U(1, n_sigma), shared by the batch. For sample i:
-    m_ij ~ U(mu_j - r_mu, mu_j + r_mu) and s_ij ~ N(sigma_j, r_sigma). It acts in evaluation too.
+    For unit j, shared by the batch: mu_j ~ U(-n_mu, n_mu) and sigma_j ~ U(1, n_sigma). For
+    sample i: m_ij ~ U(mu_j - r_mu, mu_j + r_mu), on the CPU at the middles of 65,536 equal cells,
+    and s_ij ~ N(sigma_j, r_sigma). It acts in evaluation too.
     With ``expected`` set, m and s take their expectations; with ``off`` set, a passes unchanged.
     """
 
@@ -64,42 +64,47 @@ class Noise(nn.Module):
         key = self.moment.key("noise", self.layer)
         wanted = (key, a.shape, a.stride(), a.device, a.dtype)
         if self._drawn != wanted:
-            units = [1, a.shape[1], *[1] * (a.dim() - 2)]
-            unit_stream = generator(*key, "unit", device=a.device)
+            shape, units = self.shape, [1, a.shape[1], *[1] * (a.dim() - 2)]
             dtype = torch.promote_types(a.dtype, torch.float32)
-            mu, sigma = torch.rand(2, *units, generator=unit_stream, device=a.device, dtype=dtype)
-            like = a if self.shape.per_position else a.new_empty([*a.shape[:2], *units[2:]])
+            stream = generator(*key, "unit", device=a.device)
+            mu, sigma = torch.rand(2, *units, generator=stream, device=a.device, dtype=dtype)
+            like = a if shape.per_position else a.new_empty([*a.shape[:2], *units[2:]])
             if self._scale.stride() != like.stride() or self._scale.shape != like.shape:
                 self._scale = torch.empty_like(like, dtype=dtype)
                 self._shift = torch.empty_like(self._scale)
             self._drawn = None  # an interrupted fill must not pass for a finished one
-            _fill(self._scale, self._shift, key)
-            self._scale.mul_(self.shape.r_sigma).add_(1 + (self.shape.n_sigma - 1) * sigma)
-            self._shift.mul_(self.shape.r_mu).add_(self.shape.n_mu * (2 * mu - 1))
+            unit = _fill(self._scale, self._shift, shape.r_sigma, key)
+            self._scale += 1 + (shape.n_sigma - 1) * sigma
+            centre = shape.n_mu * (2 * mu - 1) + shape.r_mu * unit / 2
+            torch.add(centre, self._shift, alpha=shape.r_mu * unit, out=self._shift)
             self._drawn = wanted
         return self._scale, self._shift
 
 
-def _fill(normal: Tensor, uniform: Tensor, key: tuple[int | str, ...]) -> None:
-    """Fill two tensors of one layout with N(0, 1) and U(-1, 1), in the order of their storage."""
+def _fill(normal: Tensor, cell: Tensor, std: float, key: Key) -> float:
+    """Fill ``normal`` with N(0, std) and ``cell`` with a uniform choice of equal cells of [-1, 1].
+
+    Both are filled in the order of their storage; they have one layout.
+
+    Returns:
+        The width h of a cell: h * (cell + 1/2) is the middle of the cell drawn.
+    """
     if normal.device.type != "cpu":
         stream = generator(*key, device=normal.device)
-        normal.normal_(generator=stream)
-        uniform.uniform_(-1, 1, generator=stream)
-        return
-    z, u = (t.as_strided([t.numel()], [1]) for t in (normal, uniform))
+        normal.normal_(0, std, generator=stream)
+        cell.uniform_(-(2**15), 2**15, generator=stream).sub_(0.5)
+        return 2**-15
+    z, u = (t.as_strided([t.numel()], [1]) for t in (normal, cell))
+    words = torch.empty(-(-len(u) // 4), dtype=torch.int64)  # four cells in each
 
-    def block(start: int) -> None:
-        stream = generator(*key, start)
-        here = u[start : start + _BLOCK]
-        z[start : start + _BLOCK].normal_(generator=stream)
-        # 16 bits place u on the midpoints of 65,536 equal cells: four draws from one 64-bit word
-        words = torch.empty(-(-len(here) // 4), dtype=torch.int64)
-        bits = words.random_(-(2**63), None, generator=stream).view(torch.int16)
-        for part, drawn in zip(here.split(_PART), bits[: len(here)].split(_PART), strict=True):
-            part.copy_(drawn).add_(0.5).mul_(2**-15)
+    def block(number: int) -> None:
+        stream = generator(*key, number)
+        z[number * _BLOCK :][:_BLOCK].normal_(0, std, generator=stream)
+        words[number * _BLOCK // 4 :][: _BLOCK // 4].random_(-(2**63), None, generator=stream)
 
-    list(_pool(torch.get_num_threads()).map(block, range(0, len(z), _BLOCK)))
+    list(_pool(torch.get_num_threads()).map(block, range(-(-len(z) // _BLOCK))))
+    u.copy_(words.view(torch.int16)[: len(u)])
+    return 2**-15
 
 
 @cache
