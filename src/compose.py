@@ -69,7 +69,7 @@ def _keys(config: DictConfig | None) -> list[str]:
         for key, value in branch.items():
             if prefix == "" and key == "hydra":
                 continue
-            found.append(f"{prefix}{key}")
+            found.append(prefix + str(key))
             if isinstance(value, dict):
-                stack.append((f"{prefix}{key}.", value))
+                stack.append((f"{found[-1]}.", value))
     return found

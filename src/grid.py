@@ -76,13 +76,13 @@ class Grid:
         failed: list[tuple[Cell, str]] = []
         for cell in self.cells:
             folder, settings = self.store.folder(cell.run), cell.settings
-            status, metrics = folder.status() or {"state": "missing"}, folder.final_metrics()
+            status, metrics = folder.status() or {}, folder.final_metrics()
             seconds = status.get("seconds")
             table.add_row(
                 settings.model.name,
                 f"{settings.optim.lr:g}",
                 str(settings.seed),
-                "failed" if cell.run in failures else status["state"],
+                "failed" if cell.run in failures else status.get("state", "missing"),
                 _percent(metrics.get("train_eval/accuracy")),
                 _percent(metrics.get("val/accuracy")),
                 "" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}",

@@ -55,7 +55,7 @@ def _one_of(*values: object) -> Any:
     return _field(Rule(lambda v: v in values, "one of " + ", ".join(map(str, values))))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ModelSettings:
     """The network."""
 
@@ -72,7 +72,7 @@ class ModelSettings:
     momentum: float = _field(Rule(lambda v: 0 < v <= 1, "a number above 0, up to 1"))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class NoiseSettings:
     """Algorithm 1 of Santurkar et al., and the readings it leaves open."""
 
@@ -87,17 +87,15 @@ class NoiseSettings:
     passes: int = _at_least(1)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class InitSettings:
     """The distribution of the initial weights; biases start at 0."""
 
-    name: str = _one_of(
-        "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "orthogonal"
-    )
+    name: str = _one_of("glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "orthogonal")
     gain: float = _above(0)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DataSettings:
     """The data set and how batches are made of it."""
 
@@ -110,7 +108,7 @@ class DataSettings:
     normalise: bool
 
 
-@dataclass
+@dataclass(kw_only=True)
 class OptimSettings:
     """Stochastic gradient descent at a fixed learning rate."""
 
@@ -119,7 +117,7 @@ class OptimSettings:
     weight_decay: float = _at_least(0)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LoggerSettings:
     """The tracker that mirrors the run folder."""
 
@@ -130,7 +128,7 @@ class LoggerSettings:
     tags: list[str]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Settings:
     """One run."""
 

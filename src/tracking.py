@@ -9,20 +9,27 @@ from typing import Any
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 
-from src.settings import LoggerSettings
+from src.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 
 def start(
-    settings: LoggerSettings, folder: Path, run: str, sweep: str, config: Mapping[str, Any]
-) -> WandbLogger:
+    settings: Settings, folder: Path, run: str, config: Mapping[str, Any]
+) -> WandbLogger | bool:
     """Start W&B's run for a cell; its id is the run's name, so a resumed run continues it.
 
     Without credentials, or if the server does not answer, it is offline; ``wandb sync`` uploads
-    such a folder later. No variable of the process is changed, so one cell decides for itself.
+    such a folder later. Each cell decides for itself.
+
+    Returns:
+        Lightning's logger, or False where ``logger=none`` wants none.
     """
-    mode = os.environ.get("WANDB_MODE") or settings.mode
+    chosen = settings.logger
+    if chosen.name == "none":
+        return False
+    os.environ.setdefault("WANDB_SILENT", "true")  # what matters, we say
+    mode = os.environ.get("WANDB_MODE") or chosen.mode
     if mode == "auto":
         mode = "online" if _logged_in() else "offline"
 
@@ -31,13 +38,13 @@ def start(
             save_dir=folder,
             id=run,
             name=run,
-            project=settings.project,
-            entity=settings.entity,
-            group=sweep,
-            tags=settings.tags,
+            project=chosen.project,
+            entity=chosen.entity,
+            group=settings.sweep,
+            tags=chosen.tags,
             config=dict(config),
             mode=mode,
-            settings=wandb.Settings(console="off", silent=True, init_timeout=20),
+            settings=wandb.Settings(console="off", init_timeout=20),
         )
         logger.experiment.define_metric("val/accuracy", summary="last")
         return logger

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import hydra
 from hydra.errors import HydraException
@@ -22,16 +23,16 @@ def cell(config: DictConfig) -> str:
         The run's state: completed, diverged, or running (by another process). What made it fail
         is raised, for the launcher to hand to the grid.
     """
-    settings, name = settings_of(config), run_name(settings_of(config))
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
+    settings = settings_of(config)
+    name = run_name(settings)
     try:
-        with RunStore(Path(settings.runs_dir)).writing(name) as folder:
+        with RunStore(Path(settings.runs_dir)).writing(name, again=settings.force) as folder:
             if folder.ended():
-                return folder.status()["state"]
+                return str(folder.state())
             folder.write_config(OmegaConf.to_yaml(config, resolve=True))
             from src.training import train  # imports torch, which takes seconds
 
+            resolved = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
             return train(settings, folder, name, resolved)
     except Held as held:
         logging.getLogger(__name__).warning("%s", held)

@@ -7,12 +7,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
 import wandb
-from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor
 
@@ -29,15 +28,21 @@ from src.settings import Settings
 TRAIN_EVAL_IMAGES = 10_000
 # Lightning talks about devices, tips and its own loggers; what a user must know we say ourselves.
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
+warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
 _log = logging.getLogger(__name__)
 
 
 def train(settings: Settings, folder: RunFolder, name: str, config: dict[str, Any]) -> str:
-    """Train a run in its folder, from its newest checkpoint if it has one; return its end state.
+    """Train a run in its folder, from its newest checkpoint if it has one.
+
+    Args:
+        settings: What to train.
+        folder: Where; this process is its only writer.
+        name: The run's name, its id at W&B too.
+        config: The resolved configuration, for W&B.
 
     Returns:
-        ``completed`` or ``diverged``.
+        The end state, ``completed`` or ``diverged``.
 
     Raises:
         Stopped: If a signal stopped it; the same call continues it.
@@ -56,8 +61,7 @@ def train(settings: Settings, folder: RunFolder, name: str, config: dict[str, An
     with _log_file(folder.path / "train.log"):
         try:
             _fit(settings, folder, name, config)
-            loss = folder.final_metrics()["train_eval/loss"]
-            if not math.isfinite(loss):
+            if not math.isfinite(folder.final_metrics()["train_eval/loss"]):
                 raise Diverged(settings.max_steps)
             return end("completed", step=settings.max_steps)
         except Diverged as divergence:
@@ -77,32 +81,21 @@ def train(settings: Settings, folder: RunFolder, name: str, config: dict[str, An
 
 
 def _fit(settings: Settings, folder: RunFolder, name: str, config: dict[str, Any]) -> None:
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.threads or torch.get_num_threads())
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    record = Record(folder, settings.log_every)
-    trainer = pl.Trainer(
-        accelerator=settings.accelerator,
-        devices=1,
-        precision=settings.precision,
-        max_steps=settings.max_steps,
-        max_epochs=-1,
-        logger=_tracker(settings, folder, name, config),
-        log_every_n_steps=settings.log_every,
-        limit_val_batches=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        plugins=[LightningEnvironment()],
-    )
-    device = trainer.strategy.root_device
+    device = _device(settings.accelerator)
+    # Measured faster on the CPU (by a fifth); on CUDA it is the layout of the bf16 kernels.
+    channels_last = device.type == "cpu" or settings.precision == "bf16-mixed"
+
     source = settings.data
     cache = None if source.cache is None else Path(source.cache)
     dataset = data.load(source.name, Path(source.root), source.download, cache)
-    channels_last = _channels_last(settings, device)
-    normaliser = data.Normaliser(
-        dataset.mean, dataset.std, source.normalise, channels_last, device
+    folder.update_status(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        threads=torch.get_num_threads(),
+        data=dataset.variant,
     )
+    normaliser = data.Normaliser(dataset.mean, dataset.std, source.normalise, channels_last, device)
     images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
     batches = data.Batches(
         images,
@@ -116,45 +109,48 @@ def _fit(settings: Settings, folder: RunFolder, name: str, config: dict[str, Any
     )
 
     def whole(images: Tensor, labels: Tensor) -> Batches:
-        images, labels = images.to(device), labels.to(device)
         return lambda: data.evaluation_batches(images, labels, source.batch_size, normaliser)
 
-    train_set = whole(images[:TRAIN_EVAL_IMAGES], labels[:TRAIN_EVAL_IMAGES])
-    test_set = whole(dataset.test_images, dataset.test_labels)
-    trainer.callbacks += [
-        record,
-        Evaluate(record, settings.eval_every, train_set, test_set),
-        Checkpoint(folder, record, settings.checkpoint_every),
-        ProgressLine(name),
-    ]
-    folder.update_status(
-        device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
-        threads=torch.get_num_threads(),
-        data=dataset.variant,
+    fixed = whole(images[:TRAIN_EVAL_IMAGES], labels[:TRAIN_EVAL_IMAGES])
+    test = whole(dataset.test_images.to(device), dataset.test_labels.to(device))
+    record = Record(folder, settings.log_every)
+    trainer = pl.Trainer(
+        accelerator=device.type,
+        devices=1,
+        precision=cast(Literal["32-true", "64-true", "bf16-mixed"], settings.precision),
+        max_steps=settings.max_steps,
+        max_epochs=-1,
+        callbacks=[
+            record,
+            Evaluate(record, settings.eval_every, fixed, test),
+            Checkpoint(folder, record, settings.checkpoint_every),
+            ProgressLine(name),
+        ],
+        logger=tracking.start(settings, folder.path, name, config),
+        log_every_n_steps=settings.log_every,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        deterministic="warn" if device.type == "cuda" else None,
+        plugins=[LightningEnvironment()],
     )
     model = models.build(settings, dataset.classes)
     if channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
     checkpoint = next(iter(folder.checkpoints()), None)
     try:
         trainer.fit(model, batches, ckpt_path=checkpoint, weights_only=True)
-    except Diverged:
-        record.write()
-        raise
-    record.write()
+    finally:
+        if record.rows:
+            record.write()
 
 
-def _tracker(
-    settings: Settings, folder: RunFolder, name: str, config: dict[str, Any]
-) -> WandbLogger | bool:
-    if settings.logger.name == "none":
-        return False
-    return tracking.start(settings.logger, folder.path, name, settings.sweep, config)
-
-
-def _channels_last(settings: Settings, device: torch.device) -> bool:
-    """Measured faster on the CPU (a fifth); on CUDA it is the layout of the bf16 kernels."""
-    return device.type == "cpu" or settings.precision == "bf16-mixed"
+def _device(accelerator: str) -> torch.device:
+    """Return the device to train on; ``auto`` takes a CUDA device where there is one."""
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise RuntimeError("accelerator=gpu, but torch sees no CUDA device: allowed is cpu or auto")
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 @contextmanager

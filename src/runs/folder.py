@@ -36,10 +36,13 @@ class RunFolder:
         except FileNotFoundError:
             return None
 
+    def state(self) -> str | None:
+        """Return running, completed, diverged or failed; None before the first attempt."""
+        return (self.status() or {}).get("state")
+
     def ended(self) -> bool:
         """Tell whether training came to its end, be it by divergence."""
-        status = self.status()
-        return status is not None and status["state"] in ENDED
+        return self.state() in ENDED
 
     def update_status(self, **changes: Any) -> None:
         """Change some entries of ``status.json``, keep the others."""

@@ -10,8 +10,9 @@ _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "wandb")
 
 
 def provenance() -> dict[str, Any]:
-    """Return ``versions``, ``git`` (commit and whether the tree was dirty; null without git) and
-    ``machine``.
+    """Return ``versions``, ``machine`` and ``git``: the commit, and whether the tree was dirty.
+
+    Both are null where git, or the repository, is not there.
     """
     return {
         "versions": {"python": platform.python_version()}

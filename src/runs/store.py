@@ -27,28 +27,30 @@ class RunStore:
         return RunFolder(self.root / name)
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[RunFolder]:
+    def writing(self, name: str, again: bool) -> Iterator[RunFolder]:
         """Give the folder to train a run in, as its only writer.
 
-        An ended run is trained again beside its old folder, which is replaced whole once the new
-        one has ended too.
+        Args:
+            name: The run.
+            again: Train an ended run once more: beside its old folder, which is replaced whole
+                when the new one has ended too.
 
         Raises:
             Held: If another process writes this run.
         """
         try:
             with self._lock(name, timeout=0):
-                final, again = self.folder(name), RunFolder(self.root / ".again" / name)
-                self._adopt(again, final)
-                chosen = again if final.ended() else final
+                final, beside = self.folder(name), RunFolder(self.root / ".again" / name)
+                self._adopt(beside, final)
+                chosen = beside if again and final.ended() else final
                 chosen.path.mkdir(parents=True, exist_ok=True)
                 yield chosen
-                self._adopt(again, final)
+                self._adopt(beside, final)
         except Timeout:
             raise Held(f"{name} is being trained by another process") from None
 
     def add_to_sweep(self, sweep: str, cells: Sequence[dict[str, Any]]) -> None:
-        """Add cells (``overrides``, ``run``, ``probes``) to the manifest ``sweeps/<sweep>.json``."""
+        """Add cells (overrides, run, probes) to the manifest ``sweeps/<sweep>.json``."""
         path = self.root / "sweeps" / f"{sweep}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock(f"sweep-{sweep}", timeout=60):
@@ -64,11 +66,11 @@ class RunStore:
         return FileLock(folder / f"{name}.lock", timeout=timeout)
 
     @staticmethod
-    def _adopt(again: RunFolder, final: RunFolder) -> None:
-        if again.ended():
-            old = again.path.with_suffix(".old")
+    def _adopt(beside: RunFolder, final: RunFolder) -> None:
+        if beside.ended():
+            old = beside.path.with_suffix(".old")
             shutil.rmtree(old, ignore_errors=True)
             if final.path.exists():
                 final.path.rename(old)
-            again.path.rename(final.path)
+            beside.path.rename(final.path)
             shutil.rmtree(old, ignore_errors=True)
