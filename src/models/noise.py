@@ -46,7 +46,7 @@ class Noise(nn.Module):
         super().__init__()
         self.shape, self.layer, self.moment = shape, layer, moment
         self.expected = self.off = False
-        self._drawn: object = None
+        self._drawn: tuple[object, ...] | None = None
         self._scale = self._shift = torch.empty(0)
 
     def forward(self, a: Tensor) -> Tensor:
@@ -58,6 +58,7 @@ class Noise(nn.Module):
         scale, shift = self.draw(a)
         return torch.addcmul(shift, a.to(scale.dtype), scale)
 
+    @torch.inference_mode(False)  # buffers made in an evaluation must serve in training too
     @torch.no_grad()
     def draw(self, a: Tensor) -> tuple[Tensor, Tensor]:
         """Return (s, m) for activations like a now; kept until the step or a's kind changes."""
@@ -69,7 +70,7 @@ class Noise(nn.Module):
             stream = generator(*key, "unit", device=a.device)
             mu, sigma = torch.rand(2, *units, generator=stream, device=a.device, dtype=dtype)
             like = a if shape.per_position else a.new_empty([*a.shape[:2], *units[2:]])
-            if self._scale.stride() != like.stride() or self._scale.shape != like.shape:
+            if self._drawn is None or self._drawn[1:] != wanted[1:]:
                 self._scale = torch.empty_like(like, dtype=dtype)
                 self._shift = torch.empty_like(self._scale)
             self._drawn = None  # an interrupted fill must not pass for a finished one

@@ -9,7 +9,8 @@ class BatchNorm(nn.Module):
 
     Inputs are [N, C] or [N, C, H, W]; statistics run over all but C (height and width count as
     batch). Training divides by the biased batch variance; inference uses moving averages of the
-    batch means and of the unbiased batch variances. Names and numbers are those of
+    batch means and of the unbiased batch variances. All is computed in the precision of the
+    running statistics and returned in that of the input. Names and numbers are those of
     ``torch.nn.BatchNorm2d``; unlike its fused kernel, every derivative of this one is exact under
     ``torch.func``.
     """
@@ -37,6 +38,7 @@ class BatchNorm(nn.Module):
         Raises:
             ValueError: In training, if a unit has a single value and so no variance.
         """
+        dtype, x = x.dtype, x.to(self.running_mean.dtype)
         if self.training:
             over = [d for d in range(x.dim()) if d != 1]
             count = x.numel() // x.shape[1]
@@ -48,9 +50,9 @@ class BatchNorm(nn.Module):
         else:
             mean, variance = self.running_mean, self.running_var
         y = (x - _wide(mean, x)) * _wide((variance + self.eps).rsqrt(), x)
-        if self.weight is None or self.bias is None:
-            return y
-        return y * _wide(self.weight, x) + _wide(self.bias, x)
+        if self.weight is not None and self.bias is not None:
+            y = y * _wide(self.weight, x) + _wide(self.bias, x)
+        return y.to(dtype)
 
     def _track(self, mean: Tensor, variance: Tensor) -> None:
         self.num_batches_tracked.add_(1)
