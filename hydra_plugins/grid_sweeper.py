@@ -36,13 +36,18 @@ class GridSweeper(BasicSweeper):
         points = self.split_arguments(overrides, max_batch_size=None)[0]
         grid = Grid(self._cells(points))
         console = Console(soft_wrap=True)
-        grid.announce(console)
+        try:
+            grid.announce(console)
+        except OSError as error:
+            runs_dir = grid.cells[0].settings.runs_dir
+            raise SettingsError([f"runs_dir={runs_dir} cannot be written: {error}"]) from error
         failures: dict[str, str] = {}
         if cells := grid.to_train():
             from src.callbacks.progress import ProgressLine  # imports Lightning
 
             ProgressLine.cells_to_train = len(cells)
-            jobs = self.launcher.launch([list(cell.overrides) for cell in cells], initial_job_idx=0)
+            group = [] if cells[0].settings.sweep else [f"sweep={grid.name}"]
+            jobs = self.launcher.launch([[*c.overrides, *group] for c in cells], initial_job_idx=0)
             for cell, job in zip(cells, jobs, strict=True):
                 if job.status is JobStatus.FAILED:
                     error = job._return_value  # asking for return_value would raise it
@@ -63,6 +68,8 @@ class GridSweeper(BasicSweeper):
                 problems += [f"{' '.join(point)}: {line}" for line in error.lines]
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 problems.append(f"{' '.join(point)}: {one_line(error, self.config)}")
+        if len({cell.settings.runs_dir for cell in cells}) > 1:
+            problems.append("runs_dir: a grid has one folder, give one value")
         if problems:
             raise SettingsError(problems)
         return cells

@@ -17,6 +17,22 @@ class SettingsError(Exception):
         super().__init__("\n".join(self.lines))
 
 
+def screened(arguments: Iterable[str]) -> list[str]:
+    """Return one line for each argument that would have Hydra import and call what it names.
+
+    Of Hydra's own settings the command line may choose the launcher and its parameters alone:
+    callbacks, logging and plugins run code before any setting is checked.
+    """
+    lines = []
+    for argument in arguments:
+        key = argument.partition("=")[0].lstrip("+~")
+        ours = "hydra" not in re.split(r"[./@:]", key)
+        launcher = re.fullmatch(r"\+{0,2}hydra[./]launcher(\.\w+)*=[^$]*", argument)
+        if "_target_" in argument or not (ours or launcher):
+            lines.append(f"{argument}: of Hydra's own settings only hydra/launcher may be changed")
+    return lines
+
+
 def settings_of(config: DictConfig) -> Settings:
     """Return the settings a composed configuration holds.
 

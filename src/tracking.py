@@ -23,44 +23,68 @@ def start(
     such a folder later. Each cell decides for itself.
 
     Returns:
-        Lightning's logger, or False where ``logger=none`` wants none.
+        Lightning's logger, or False where ``logger=none`` wants none or W&B does not even start.
     """
-    chosen = settings.logger
-    if chosen.name == "none":
+    if settings.logger.name == "none":
         return False
     os.environ.setdefault("WANDB_SILENT", "true")  # what matters, we say
-    mode = os.environ.get("WANDB_MODE") or chosen.mode
-    if mode == "auto":
-        mode = "online" if _logged_in() else "offline"
+    mode = os.environ.get("WANDB_MODE") or settings.logger.mode
+    for attempt, instead in ((mode, "logged offline"), ("offline", "not logged there")):
+        try:
+            return _logger(settings, folder, run, config, attempt)
+        except Exception as error:
+            wandb.teardown()
+            reason = str(error).splitlines()[0]
+            _log.warning("W&B does not start (%s): this run is %s", reason, instead)
+    return False
 
-    def logger(mode: str) -> WandbLogger:
-        logger = WandbLogger(
-            save_dir=folder,
-            id=run,
-            name=run,
-            project=chosen.project,
-            entity=chosen.entity,
-            group=settings.sweep,
-            tags=chosen.tags,
-            config=dict(config),
-            mode=mode,
-            settings=wandb.Settings(console="off", init_timeout=20),
-        )
-        logger.experiment.define_metric("val/accuracy", summary="last")
-        return logger
 
+def finish() -> None:
+    """End W&B's run, if there is one; what has not reached the server by then stays here."""
     try:
-        return logger(mode)
+        wandb.finish()
     except Exception as error:
-        if mode != "online":
-            raise
-        wandb.teardown()
-        _log.warning("W&B is out of reach (%s); this run is logged offline", error)
-        return logger("offline")
+        _lost(error)
 
 
-def _logged_in() -> bool:
-    try:
-        return wandb.login(prompt=False)
-    except wandb.errors.UsageError:
-        return False
+class _Mirror(WandbLogger):
+    """Lightning's logger, but the run goes on where W&B's own process has died."""
+
+    lost = False
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log, until that fails once."""
+        if not self.lost:
+            try:
+                super().log_metrics(metrics, step)
+            except Exception as error:
+                self.lost = True
+                _lost(error)
+
+
+def _logger(
+    settings: Settings, folder: Path, run: str, config: Mapping[str, Any], mode: str
+) -> WandbLogger:
+    wandb.setup()  # reads the environment; without it the first warnings would not be silent
+    if mode == "auto":
+        # Whether the key is right, the server tells at init, which has a time limit.
+        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
+    chosen = settings.logger
+    logger = _Mirror(
+        save_dir=folder,
+        id=run,
+        name=run,
+        project=chosen.project,
+        entity=chosen.entity,
+        group=settings.sweep,
+        tags=chosen.tags,
+        config=dict(config),
+        mode=mode,
+        settings=wandb.Settings(console="off", init_timeout=20, finish_timeout=60),
+    )
+    logger.experiment.define_metric("val/accuracy", summary="last")
+    return logger
+
+
+def _lost(error: Exception) -> None:
+    _log.warning("W&B was lost (%s); the run folder has everything", str(error).splitlines()[0])

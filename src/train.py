@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.compose import SettingsError, one_line, settings_of
+from src.compose import SettingsError, one_line, screened, settings_of
 from src.runs.identity import run_name
 from src.runs.store import Held, RunStore
 
@@ -41,6 +41,9 @@ def cell(config: DictConfig) -> str:
 
 def main() -> None:
     """Run the command line; a wrong setting ends it with one line a cell and exit code 2."""
+    if refused := screened(sys.argv[1:]):
+        print(*refused, sep="\n", file=sys.stderr)
+        raise SystemExit(2)
     root = Path(__file__).resolve().parents[1]
     os.environ["BATCHNORM_ROOT"] = str(root)
     debugging = os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1"
@@ -56,6 +59,8 @@ def main() -> None:
         lines = error.lines if isinstance(error, SettingsError) else [one_line(error)]
         print(*lines, sep="\n", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

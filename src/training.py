@@ -11,7 +11,6 @@ from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
-import wandb
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor
 
@@ -58,23 +57,30 @@ def train(settings: Settings, folder: RunFolder, name: str, config: dict[str, An
         folder.update_status(state=state, seconds=seconds, updated=time.time(), **entries)
         return state
 
+    def conclude() -> str:
+        if math.isfinite(folder.final_metrics()["train_eval/loss"]):
+            return end("completed", step=settings.max_steps)
+        return end("diverged", step=settings.max_steps, message="the final loss is not finite")
+
     with _log_file(folder.path / "train.log"):
         try:
             _fit(settings, folder, name, config)
-            if not math.isfinite(folder.final_metrics()["train_eval/loss"]):
-                raise Diverged(settings.max_steps)
-            return end("completed", step=settings.max_steps)
+            return conclude()
         except Diverged as divergence:
             return end("diverged", step=divergence.step, message=str(divergence))
         except Stopped as stop:
-            end("running", step=stop.step, message=f"stopped by {stop.received.name}")
+            if stop.step == settings.max_steps:
+                conclude()
+            else:
+                end("running", step=stop.step, message=f"stopped by {stop.received.name}")
+                _log.warning("%s %s; the same command continues it", name, stop)
             raise
         except Exception as error:
             _log.exception("%s failed", name)
             end("failed", message=f"{type(error).__name__}: {error}")
             raise
         finally:
-            wandb.finish()
+            tracking.finish()
             if folder.ended() and not settings.keep_checkpoints:
                 for path in folder.checkpoints():
                     path.unlink()

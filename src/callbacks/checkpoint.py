@@ -20,6 +20,9 @@ class Stopped(SystemExit):
         super().__init__(128 + received)
         self.received, self.step = received, step
 
+    def __str__(self) -> str:
+        return f"stopped by {self.received.name} at step {self.step}"
+
 
 class Checkpoint(pl.Callback):
     """Save every few steps and, when a signal asks, at the end of the step; then stop.
@@ -55,7 +58,7 @@ class Checkpoint(pl.Callback):
         """Save where it is due.
 
         Raises:
-            Stopped: If a signal came during this step and training was not at its end.
+            Stopped: If a signal came. At the last step too, or a grid would go on with the next.
         """
         done = trainer.global_step
         if time.monotonic() - self._beat > _HEARTBEAT_SECONDS:
@@ -66,7 +69,7 @@ class Checkpoint(pl.Callback):
         with self.folder.new_checkpoint() as path:
             trainer.save_checkpoint(path)
         self.record.write()
-        if self._received and done < trainer.max_steps:
+        if self._received:
             raise Stopped(self._received, done)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -1,5 +1,6 @@
 """One line of progress on a terminal; nothing where the output goes elsewhere."""
 
+import sys
 import time
 from typing import Any
 
@@ -24,7 +25,7 @@ class ProgressLine(pl.Callback):
         """Draw the line, if someone is there to see it."""
         console = Console()
         self._first, self._start, self._drawn = trainer.global_step, time.monotonic(), 0.0
-        if console.is_terminal:
+        if sys.stdout.isatty():  # rich would also draw where FORCE_COLOR is set
             self._line = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
@@ -46,11 +47,12 @@ class ProgressLine(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Redraw at most twice a second."""
+        """Redraw at most twice a second, and at the end."""
         now, taken = time.monotonic(), trainer.global_step - self._first
         if taken == _WARM_UP_STEPS:
             self._estimate(now, trainer)
-        if self._line and now - self._drawn > _REFRESH_SECONDS:
+        due = now - self._drawn > _REFRESH_SECONDS or trainer.global_step == trainer.max_steps
+        if self._line and due:
             self._drawn = now
             accuracy = (outputs["logits"].argmax(1) == batch[1]).float().mean()
             speed = taken / (now - self._start)
@@ -60,11 +62,13 @@ class ProgressLine(pl.Callback):
     def _estimate(self, now: float, trainer: pl.Trainer) -> None:
         if ProgressLine.cells_to_train > 1:
             seconds = (now - self._start) / _WARM_UP_STEPS * trainer.max_steps
-            minutes = seconds * ProgressLine.cells_to_train / 60
+            cells = ProgressLine.cells_to_train
             console = self._line.console if self._line else Console()
             console.print(
-                f"about {seconds / 60:.1f} min a cell, {minutes:.0f} min for the "
-                f"{ProgressLine.cells_to_train} cells to train (evaluation not counted)"
+                f"about {_duration(seconds)} a cell, {_duration(cells * seconds)} for the {cells} "
+                "cells to train (evaluation not counted)",
+                highlight=False,
+                soft_wrap=True,
             )
             ProgressLine.cells_to_train = 1
 
@@ -78,3 +82,9 @@ class ProgressLine(pl.Callback):
     ) -> None:
         """Do so too when the run ends early."""
         self.teardown(trainer, pl_module, "fit")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
