@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.aggregation import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from src.models.classifier import Classifier
@@ -42,8 +41,8 @@ def without_noise(model: Classifier, batches: Batches) -> Iterator[None]:
 
     The statistics gathered in training belong to activations that earlier noise had disturbed;
     with the noise gone they are wrong. Here they become the mean over the given batches of the
-    batch mean and of the unbiased batch variance (Ioffe & Szegedy, Algorithm 2), and afterwards
-    what they were.
+    batch mean and of the unbiased batch variance (Ioffe & Szegedy, Algorithm 2; a last batch of a
+    single image has none and is left out), and afterwards what they were.
     """
     kinds = (BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d)
     norms = [layer for layer in model.network if isinstance(layer, kinds)]
@@ -54,7 +53,8 @@ def without_noise(model: Classifier, batches: Batches) -> Iterator[None]:
             with _in_evaluation(model):
                 for norm in norms:
                     norm.train()
-                for count, (images, _) in enumerate(batches(), start=1):
+                several = (images for images, _ in batches() if len(images) > 1)
+                for count, images in enumerate(several, start=1):
                     for norm in norms:
                         norm.momentum = 1 / count
                     model(images)
@@ -69,24 +69,26 @@ def without_noise(model: Classifier, batches: Batches) -> Iterator[None]:
 def _score(
     model: Classifier, batches: Iterable[tuple[Tensor, Tensor]], number: int
 ) -> dict[str, float]:
-    loss = MeanMetric().to(model.device)
+    # A plain sum: torchmetrics' mean leaves NaN out, or, told not to, leaves the weights out.
+    loss, count = torch.zeros((), dtype=torch.float64, device=model.device), 0
     accuracy = MulticlassAccuracy(model.classes, average="micro").to(model.device)
     for index, (images, labels) in enumerate(batches):
         model.moment.evaluation = (index, number)
         logits = model(images)
-        loss.update(model.loss(logits, labels), len(labels))
+        loss += model.loss(logits, labels) * len(labels)
+        count += len(labels)
         accuracy.update(logits, labels)
-    return {"loss": float(loss.compute()), "accuracy": float(accuracy.compute())}
+    return {"loss": float(loss / count), "accuracy": float(accuracy.compute())}
 
 
 @contextmanager
 def _in_evaluation(model: Classifier) -> Iterator[None]:
-    training = model.training
+    training, evaluation = model.training, model.moment.evaluation
     model.eval()
     try:
         yield
     finally:
-        model.moment.evaluation = None
+        model.moment.evaluation = evaluation
         model.train(training)
 
 
