@@ -25,6 +25,7 @@ VARIANTS = {
 }
 
 
+PROBES = ("ics", "landscape", "activations", "curvature", "theory")
 TRAINING_IMAGES = {"cifar10": 50_000, "digits": 1_437}
 
 
@@ -128,6 +129,33 @@ class LoggerSettings:
     tags: list[str]
 
 
+def _each(rule: Rule) -> Rule:
+    return Rule(lambda values: all(map(rule.holds, values)), f"a list, each {rule.allowed}")
+
+
+@dataclass(kw_only=True)
+class ProbesSettings:
+    """What is measured while a network trains, how often and how."""
+
+    which: list[str] = _field(_each(Rule(PROBES.__contains__, "one of " + ", ".join(PROBES))))
+    every: int = _at_least(1)
+    layers: list[int] = _field(_each(Rule(lambda v: v >= 1, "at least 1")))
+    units: int = _at_least(0)
+    batch: str = _one_of("training", "fixed")
+    fixed_batches: int = _at_least(1)
+    objective: str = _one_of("data", "penalised")
+    precision: str = _one_of("float32", "float64")
+    update: str = _one_of("optimiser", "gradient")
+    step_sizes: list[float] = _field(_each(Rule(lambda v: 0 < v < math.inf, "above 0")))
+    step_sizes_are: str = _one_of("multiples", "absolute")
+    metrics: list[str] = _field(
+        _each(Rule(("euclidean", "relative").__contains__, "euclidean or relative"))
+    )
+    directions: list[str] = _field(
+        _each(Rule(("gradient", "random").__contains__, "gradient or random"))
+    )
+
+
 @dataclass(kw_only=True)
 class Settings:
     """One run."""
@@ -137,6 +165,7 @@ class Settings:
     init: InitSettings
     data: DataSettings
     optim: OptimSettings
+    probes: ProbesSettings
     logger: LoggerSettings
     scale: str = _one_of("smoke", "small", "paper")
     sweep: str | None

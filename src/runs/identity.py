@@ -9,7 +9,7 @@ from src.settings import Settings
 
 # What only changes where, how often or with what the run is recorded.
 _RECORDING = {
-    *("logger", "scale", "sweep", "log_every", "eval_every", "checkpoint_every"),
+    *("probes", "logger", "scale", "sweep", "log_every", "eval_every", "checkpoint_every"),
     *("keep_checkpoints", "accelerator", "threads", "runs_dir", "force"),
 }
 _NORM_ONLY = {"affine", "batch_norm", "eps", "momentum"}

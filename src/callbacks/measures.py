@@ -1,0 +1,227 @@
+"""From each probe's tensors to the rows of its table, with one host synchronisation a probe."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from src.probes import activations as activations_probe
+from src.probes import curvature as curvature_probe
+from src.probes.evaluation import Batch, LossFunction
+from src.probes.landscape import landscape as landscape_probe
+from src.probes.layers import default_layers
+from src.probes.shift import Shift, internal_covariate_shift
+from src.probes.theory import at_layer
+from src.randomness import generator
+from src.settings import ProbesSettings
+
+Row = tuple[Any, ...]
+
+
+@dataclass
+class View:
+    """One optimiser step as the probes see it.
+
+    Attributes:
+        step: From 0.
+        network: In training mode, its layers named as in ``src.models.vgg``.
+        loss_fn: ``(output, target) -> scalar``.
+        batch: What the probes evaluate.
+        before: The parameters before the update, by name, in the probes' precision.
+        after: The same after it.
+        gradient: What the optimiser was given, by name.
+        lr: The learning rate.
+        weight_decay: The factor of the L2 term in the probed objective.
+        seed: The run's.
+        fixed: Batches that stay the same throughout the run.
+    """
+
+    step: int
+    network: nn.Sequential
+    loss_fn: LossFunction
+    batch: Batch
+    before: dict[str, Tensor]
+    after: dict[str, Tensor]
+    gradient: dict[str, Tensor]
+    lr: float
+    weight_decay: float
+    seed: int
+    fixed: Sequence[Batch]
+
+
+class GradientMismatch(Exception):
+    """The gradient the optimiser was given is not the one the probe computes."""
+
+
+def ics(view: View, settings: ProbesSettings) -> list[Row]:
+    """Return a row a layer: internal covariate shift of this step's update.
+
+    Raises:
+        GradientMismatch: If the probe's G differs from the gradient hooked in the step, where both
+            are of the same batch and in the same precision.
+    """
+    after = view.after
+    if settings.update == "gradient":
+        after = {n: p - view.lr * view.gradient[n].to(p) for n, p in view.before.items()}
+    only = settings.layers or None
+    shift = internal_covariate_shift(
+        view.network, view.loss_fn, view.batch, view.before, after, only=only
+    )
+    weights = torch.stack([view.before[name].norm() for name in shift.names])
+    columns = [shift.l2, shift.cosine, shift.relative, shift.grad_norm, shift.grad_norm_after]
+    values = torch.stack([*columns, weights, _distance(shift, view)], dim=1).tolist()
+    if settings.batch == "training" and max(row[-1] for row in values) > settings.tolerance:
+        raise GradientMismatch(
+            f"G differs from the step's own gradient by {max(row[-1] for row in values):.1e}"
+        )
+    numbers = _numbers(view.network)
+    return [
+        (view.step, numbers[name], name, *row[:-1])
+        for name, row in zip(shift.names, values, strict=True)
+    ]
+
+
+def _distance(shift: Shift, view: View) -> Tensor:
+    pairs = ((g, view.gradient[name].to(g)) for name, g in shift.gradients.items())
+    return torch.stack([(g - h).norm() / g.norm() for g, h in pairs])
+
+
+def landscape(view: View, settings: ProbesSettings) -> list[Row]:
+    """Return a row a metric, direction and step size."""
+    unit = view.lr if settings.step_sizes_are == "multiples" else 1.0
+    sizes = [unit * size for size in settings.step_sizes]
+    rows: list[Row] = []
+    for metric in settings.metrics:
+        for direction in settings.directions:
+            given = None if direction == "gradient" else _random_direction(view)
+            found = landscape_probe(
+                view.network, view.loss_fn, view.batch, view.before, sizes, given, metric
+            )
+            whole = [found.loss_at_zero, found.grad_norm, found.weight_norm]
+            each = [found.loss, found.grad_norm_at, found.grad_diff, found.cosine, found.beta]
+            values = torch.stack([*each, *(w.expand(len(sizes)) for w in whole)], dim=1).tolist()
+            for eta, (loss, norm_at, difference, cosine, beta, zero, norm, weight) in zip(
+                sizes, values, strict=True
+            ):
+                at = (view.step, metric, direction, eta)
+                rows.append((*at, zero, loss, norm, norm_at, difference, cosine, beta, weight))
+    return rows
+
+
+def _random_direction(view: View) -> dict[str, Tensor]:
+    """Return a random direction as long as the step's gradient."""
+    stream = generator(view.seed, "probe", "direction", view.step)
+    drawn = {n: torch.randn(p.shape, generator=stream).to(p) for n, p in view.before.items()}
+    length = torch.stack([g.norm() for g in view.gradient.values()]).norm()
+    own = torch.stack([d.norm() for d in drawn.values()]).norm()
+    return {name: value * (length / own).to(value) for name, value in drawn.items()}
+
+
+SITES = {"before_norm": ("conv", "linear"), "after_norm": ("norm",), "after_noise": ("affine", "noise", "norm", "conv", "linear")}
+
+
+def activations(view: View, settings: ProbesSettings) -> list[Row]:
+    """Return a row a layer, site and unit, and one for the layer as a whole.
+
+    ``before_norm`` is what the linear map puts out, ``after_norm`` what the norm makes of it,
+    where there is one, and ``after_noise`` what enters the non-linearity.
+    """
+    children = dict(view.network.named_children())
+    numbers = _numbers(view.network)
+    chosen = settings.layers or sorted(set(numbers.values()))[:-1]
+    sites = {
+        str(layer): {
+            site: name
+            for site, kinds in SITES.items()
+            if (name := next((f"{k}{layer}" for k in kinds if f"{k}{layer}" in children), None))
+        }
+        for layer in chosen
+    }
+    heard = activations_probe.activations(
+        view.network, view.batch, view.before, {l: list(s.values()) for l, s in sites.items()}
+    )
+    keys, found = [], []
+    for layer, names in sites.items():
+        for site, name in names.items():
+            values = heard[layer][name]
+            stream = generator(view.seed, "probe", "units", int(layer))
+            units = torch.randperm(values.shape[1], generator=stream)[: settings.units].tolist()
+            for unit in (None, *units):
+                part = values if unit is None else values[:, unit]
+                keys.append((view.step, int(layer), name, site, unit))
+                found.append(activations_probe.distribution(part))
+    numbers_of = torch.stack(
+        [torch.cat([torch.stack([d.mean, d.variance]), d.quantiles, d.edges, d.counts]) for d in found]
+    ).tolist()
+    bins = activations_probe.BINS
+    return [
+        (*key, *row[:5], row[5 : 6 + bins], [int(count) for count in row[6 + bins :]])
+        for key, row in zip(keys, numbers_of, strict=True)
+    ]
+
+
+def curvature(view: View, settings: ProbesSettings) -> list[Row]:
+    """Return a row a quantity, each also times the learning rate."""
+    along = curvature_probe.along_gradient(view.network, view.loss_fn, view.batch, view.before)
+    stream = generator(view.seed, "probe", "lanczos", view.step, device=along.curvature.device)
+    top = curvature_probe.largest_eigenvalue(
+        view.network, view.loss_fn, view.fixed, view.before, stream
+    )
+    gradient, smoothness, value, error = torch.stack(
+        [x.double() for x in (along.curvature, along.smoothness, top.value, top.error)]
+    ).tolist()
+    quantities = {
+        "gradient_curvature": (gradient, None),
+        "gradient_smoothness": (smoothness, None),
+        "largest_eigenvalue": (value, error),
+    }
+    return [
+        (view.step, name + suffix, factor * value, None if error is None else factor * error)
+        for suffix, factor in (("", 1.0), ("_times_lr", view.lr))
+        for name, (value, error) in quantities.items()
+    ]
+
+
+def theory(view: View, settings: ProbesSettings) -> list[Row]:
+    """Return a row a layer and quantity: the size of each part of Theorems 4.1, 4.2 and 4.4."""
+    rows: list[Row] = []
+    numbers = sorted(set(_numbers(view.network).values()))
+    norms = [n for n in settings.layers or numbers if hasattr(view.network, f"norm{n}")]
+    for layer in norms:
+        units = range(min(settings.units, len(view.before[f"norm{layer}.weight"])))
+        first, second = at_layer(
+            view.network, view.loss_fn, view.batch, view.before, f"norm{layer}", units
+        )
+        weight = first.right / (first.factor * (1 - first.mean - first.correlation))
+        share = weight / weight.sum()
+        quantities = {
+            "gradient_ratio": first.left.sum() / weight.sum(),
+            "factor": first.factor.median(),
+            "factor_weighted": (share * first.factor).sum(),
+            "mean_share": (share * first.mean).sum(),
+            "correlation_share": (share * first.correlation).sum(),
+            "curvature_left": second.left.sum(),
+            "curvature_form": second.form.sum(),
+            "curvature_factored_form": (second.factor * second.form).sum(),
+            "curvature_correction": second.correction.sum(),
+            "preconditions_hold": second.holds.to(share).mean(),
+        }
+        values = torch.stack(list(quantities.values())).tolist()
+        rows += [(view.step, layer, name, v) for name, v in zip(quantities, values, strict=True)]
+    return rows
+
+
+def _numbers(network: nn.Module) -> dict[str, int]:
+    """Return the number, from 1, of the layer each weight belongs to."""
+    return {names[0]: number for number, names in enumerate(default_layers(network), start=1)}
+
+
+MEASURES: Mapping[str, Callable[[View, ProbesSettings], list[Row]]] = {
+    "ics": ics,
+    "landscape": landscape,
+    "activations": activations,
+    "curvature": curvature,
+    "theory": theory,
+}

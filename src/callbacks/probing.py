@@ -1,0 +1,101 @@
+"""When a network is probed."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from src.callbacks.measures import MEASURES, View
+from src.probes.evaluation import Batch
+from src.runs.folder import RunFolder
+from src.runs.tables import Table
+from src.settings import ProbesSettings
+
+_log = logging.getLogger(__name__)
+
+
+class Probing(pl.Callback):
+    """Hook the gradient before an update and the parameters around it, and let the probes look.
+
+    A step is probed once, when the optimiser has taken it, so gradient accumulation makes no
+    difference. A probe that raises is told of once and left out from then on; the run goes on.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        probes: Mapping[str, ProbesSettings],
+        fixed: Callable[[], Sequence[Batch]],
+    ) -> None:
+        self.folder, self.probes, self.fixed = folder, dict(probes), fixed
+        self.tables = {name: Table(folder.path, name) for name in probes}
+        self._due: list[str] = []
+        self._before: dict[str, Tensor] = {}
+        self._gradient: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take up the rows of a run that is resumed."""
+        for table in self.tables.values():
+            table.resume(trainer.global_step)
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Keep gradient and parameters if a probe is due at this step."""
+        step, last = trainer.global_step, trainer.max_steps - 1
+        self._due = [n for n, chosen in self.probes.items() if _due(n, chosen.every, step, last)]
+        if self._due:
+            named = list(pl_module.network.named_parameters())
+            self._before = {name: p.detach().clone() for name, p in named}
+            self._gradient = {name: p.grad.clone() for name, p in named}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Probe the step just taken."""
+        for name in self._due:
+            chosen = self.probes[name]
+            try:
+                view = self._view(trainer.global_step - 1, pl_module, chosen, batch)
+                rows = MEASURES[name](view, chosen)
+            except Exception as error:
+                _log.exception("the probe %s failed at step %d", name, trainer.global_step - 1)
+                message = f"failed at step {trainer.global_step - 1}: {error}"
+                self.folder.update_status(probe_failures={name: message})
+                del self.probes[name]
+            else:
+                self.tables[name].add(rows)
+        self._due, self._before, self._gradient = [], {}, {}
+
+    def write(self) -> None:
+        """Write the tables."""
+        for table in self.tables.values():
+            table.write()
+
+    def _view(self, step: int, module: Any, chosen: ProbesSettings, batch: Batch) -> View:
+        precision = getattr(torch, chosen.precision)
+        fixed = self.fixed()
+        optim = module.settings.optim
+        after = {name: p.detach().to(precision) for name, p in module.network.named_parameters()}
+        return View(
+            step=step,
+            network=module.network,
+            loss_fn=module.loss,
+            batch=batch if chosen.batch == "training" else fixed[0],
+            before={name: value.to(precision) for name, value in self._before.items()},
+            after=after,
+            gradient=self._gradient,
+            lr=optim.lr,
+            weight_decay=optim.weight_decay if chosen.objective == "penalised" else 0.0,
+            seed=module.settings.seed,
+            fixed=fixed[: chosen.fixed_batches],
+        )
+
+
+def _due(name: str, every: int, step: int, last: int) -> bool:
+    """Tell whether a probe looks at a step; activations are looked at in pairs of steps."""
+    offset = step % every
+    return offset == 0 or step == last or (name == "activations" and offset == 1)
