@@ -2,11 +2,12 @@
 
 import difflib
 import re
+import traceback
 from collections.abc import Iterable
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.settings import Settings
+from src.settings import Settings, allowed
 
 
 class SettingsError(Exception):
@@ -57,20 +58,41 @@ def one_line(error: BaseException, config: DictConfig | None = None) -> str:
     text = str(error)
     if error.__cause__ is not None and str(error.__cause__) not in text:
         text += "\n" + str(error.__cause__)
-    if key := re.search(r"(?:Could not override '|full_key: )([\w./@]+)", text):
-        name = key.group(1)
+    if names := re.findall(r"(?:Could not override '|full_key: )([\w./@]+)", text):
+        name = max(names, key=len)
         if "not in" in text:
             near = difflib.get_close_matches(name, _keys(config), n=3, cutoff=0.5)
             proposal = f"; did you mean {', '.join(near)}?" if near else ""
             return f"there is no setting {name}{proposal}"
-        return f"{name}: {text.splitlines()[0]}"
+        return _not_allowed(name, text)
     if "Available options" in text:
         missing = re.search(r"Could not find '([^']+)'", text)
         options = re.findall(r"^\t(\w+)$", text, re.MULTILINE)
-        named = [option for option in options if not option.startswith("_")]
         group, _, choice = (missing.group(1) if missing else "").rpartition("/")
-        return f"{group}={choice}: allowed is one of {', '.join(named)}"
+        return _no_choice(group, choice, options)
+    if "Config group override must be" in text:  # and of which group, only Hydra's frame knows
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        override, repository = frame.f_locals["override"], frame.f_locals["repo"]
+        group = override.key_or_group
+        _, _, choice = override.input_line.partition("=")
+        return _no_choice(group, choice, repository.get_group_options(group))
     return " ".join(text.split())
+
+
+def _not_allowed(name: str, text: str) -> str:
+    rule = allowed(name)
+    if rule and "missing mandatory" in text:
+        return f"{name} is missing: allowed is {rule}"
+    if rule and (value := re.search(r"[Vv]alue '(.*)' (?:of|for|is)\b", text)):
+        given = "null" if value.group(1) == "None" else value.group(1)
+        return f"{name}={given}: allowed is {rule}"
+    reason = text.splitlines()[0]
+    return f"{name}: {reason}" + (f" (allowed is {rule})" if rule else "")
+
+
+def _no_choice(group: str, choice: str, options: Iterable[str]) -> str:
+    named = [option for option in options if not option.startswith("_")]
+    return f"{group}={choice}: allowed is one of {', '.join(named)}"
 
 
 def _keys(config: DictConfig | None) -> list[str]:

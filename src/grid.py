@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from src.runs.identity import run_name
@@ -40,12 +41,13 @@ class Grid:
 
     def to_train(self) -> list[Cell]:
         """Return the cells whose run has not ended, one cell a run."""
-        by_run = {cell.run: cell for cell in reversed(self.cells)}
+        first: dict[str, Cell] = {}
+        for cell in self.cells:
+            first.setdefault(cell.run, cell)
         return [
             cell
-            for cell in self.cells
-            if by_run.get(cell.run) is cell
-            and (cell.settings.force or not self.store.folder(cell.run).ended())
+            for run, cell in first.items()
+            if cell.settings.force or not self.store.folder(run).ended()
         ]
 
     def announce(self, console: Console) -> None:
@@ -86,11 +88,13 @@ class Grid:
                 _percent(metrics.get("train_eval/accuracy")),
                 _percent(metrics.get("val/accuracy")),
                 "" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}",
-                str(folder.path),
+                escape(str(folder.path)),
             )
             if cell.run in failures:
                 failed.append((cell, failures[cell.run]))
-        console.print(table)
+        unbounded = console.options.update(max_width=10_000)
+        table.width = console.measure(table, options=unbounded).maximum  # else it cuts columns
+        console.print(table, soft_wrap=True)
         if failed:
             console.print(f"\n{len(failed)} of {len(self.cells)} cells failed:", style="bold red")
             for cell, message in failed:

@@ -5,6 +5,7 @@ No torch here: a wrong setting is answered before anything slow is imported.
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -48,12 +49,24 @@ def _above(low: float) -> Any:
     return _field(Rule(lambda v: math.isfinite(v) and v > low, f"a number above {low}"))
 
 
-def _within(low: float, high: float) -> Any:
-    return _field(Rule(lambda v: low <= v <= high, f"a number from {low} to {high}"))
+def _whole(low: int) -> Any:
+    return _field(Rule(lambda v: v >= low, f"a whole number of at least {low}"))
 
 
 def _one_of(*values: object) -> Any:
     return _field(Rule(lambda v: v in values, "one of " + ", ".join(map(str, values))))
+
+
+_FILE_NAME = Rule(
+    lambda v: v is None or re.fullmatch(r"[\w.-]+", v) is not None,
+    "null or a name of letters, digits, dots, - and _",
+)
+_WORDS = {
+    bool: "true or false",
+    str: "text",
+    str | None: "text or null",
+    list[str]: "a list of words",
+}
 
 
 @dataclass(kw_only=True)
@@ -85,7 +98,7 @@ class NoiseSettings:
     placement: str = _one_of("after_affine", "before_affine")
     per: str = _one_of("position", "sample")
     evaluation: str = _one_of("on_as_trained", "off")
-    passes: int = _at_least(1)
+    passes: int = _whole(1)
 
 
 @dataclass(kw_only=True)
@@ -104,7 +117,7 @@ class DataSettings:
     root: str
     cache: str | None
     download: bool
-    batch_size: int = _at_least(2)
+    batch_size: int = _whole(2)
     augment: bool
     normalise: bool
 
@@ -168,16 +181,18 @@ class Settings:
     probes: ProbesSettings
     logger: LoggerSettings
     scale: str = _one_of("smoke", "small", "paper")
-    sweep: str | None
-    seed: int = _at_least(0)
+    sweep: str | None = _field(_FILE_NAME)
+    seed: int = _whole(0)
     precision: str = _one_of("32-true", "64-true", "bf16-mixed")
-    max_steps: int = _at_least(1)
-    log_every: int = _at_least(1)
-    eval_every: int = _at_least(1)
-    checkpoint_every: int = _at_least(1)
+    max_steps: int = _whole(1)
+    log_every: int = _whole(1)
+    eval_every: int = _whole(1)
+    checkpoint_every: int = _whole(1)
     keep_checkpoints: bool
     accelerator: str = _one_of("auto", "cpu", "gpu")
-    threads: int | None = _field(Rule(lambda v: v is None or v >= 1, "null or at least 1"))
+    threads: int | None = _field(
+        Rule(lambda v: v is None or v >= 1, "null or a whole number of at least 1")
+    )
     runs_dir: str
     force: bool
 
@@ -194,6 +209,18 @@ class Settings:
             batch = f"data.batch_size={self.data.batch_size}"
             found.append(f"{batch}: {self.data.name} has only {images} training images")
         return found
+
+
+def allowed(path: str) -> str | None:
+    """Say what the setting of a path such as ``optim.lr`` may be; None where there is none."""
+    kind: Any = Settings
+    rule = None
+    for name in path.split("."):
+        field = getattr(kind, "__dataclass_fields__", {}).get(name)
+        if field is None:
+            return None
+        kind, rule = field.type, field.metadata.get("rule")
+    return rule.allowed if rule else _WORDS.get(kind)
 
 
 def _problems(settings: Any, prefix: str) -> Iterator[str]:

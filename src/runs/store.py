@@ -39,15 +39,16 @@ class RunStore:
             Held: If another process writes this run.
         """
         try:
-            with self._lock(name, timeout=0):
-                final, beside = self.folder(name), RunFolder(self.root / ".again" / name)
-                self._adopt(beside, final)
-                chosen = beside if again and final.ended() else final
-                chosen.path.mkdir(parents=True, exist_ok=True)
-                yield chosen
-                self._adopt(beside, final)
+            held = self._lock(name, timeout=0).acquire()
         except Timeout:
             raise Held(f"{name} is being trained by another process") from None
+        with held:
+            final, beside = self.folder(name), RunFolder(self.root / ".again" / name)
+            self._adopt(beside, final)
+            chosen = beside if again and final.ended() else final
+            chosen.path.mkdir(parents=True, exist_ok=True)
+            yield chosen
+            self._adopt(beside, final)
 
     def add_to_sweep(self, sweep: str, cells: Sequence[dict[str, Any]]) -> None:
         """Add cells (overrides, run, probes) to the manifest ``sweeps/<sweep>.json``."""
@@ -67,10 +68,10 @@ class RunStore:
 
     @staticmethod
     def _adopt(beside: RunFolder, final: RunFolder) -> None:
+        old = beside.path.with_suffix(".old")
         if beside.ended():
-            old = beside.path.with_suffix(".old")
             shutil.rmtree(old, ignore_errors=True)
             if final.path.exists():
                 final.path.rename(old)
             beside.path.rename(final.path)
-            shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,146 @@
+import copy
+import dataclasses
+import re
+
+import pytest
+
+from src.runs.identity import identity, run_name
+from src.settings import VARIANTS, Settings
+
+# Every setting is in one of these two, with a value other than its default.
+TRAINING = {
+    "model.name": "vgg_bn",
+    "model.depth": 11,
+    "model.width": 0.5,
+    "model.head": "4096",
+    "model.activation": "tanh",
+    "model.dropout": 0.5,
+    "model.affine": False,
+    "model.normalise_head": False,
+    "model.batch_norm": "scratch",
+    "model.eps": 1e-3,
+    "model.momentum": 0.2,
+    "noise.n_mu": 0.25,
+    "noise.n_sigma": 1.5,
+    "noise.r_mu": 0.2,
+    "noise.r_sigma": 0.2,
+    "noise.r_sigma_is": "variance",
+    "noise.placement": "before_affine",
+    "noise.per": "sample",
+    "noise.evaluation": "off",
+    "noise.passes": 1,
+    "init.name": "orthogonal",
+    "init.gain": 2.0,
+    "data.name": "digits",
+    "data.batch_size": 64,
+    "data.augment": True,
+    "data.normalise": False,
+    "optim.lr": 0.5,
+    "optim.momentum": 0.9,
+    "optim.weight_decay": 5e-4,
+    "seed": 1,
+    "precision": "64-true",
+    "max_steps": 10,
+}
+RECORDING = {
+    "data.root": "/elsewhere",
+    "data.cache": "/tmp/cache",
+    "data.download": False,
+    "logger.name": "none",
+    "logger.project": "mine",
+    "logger.entity": "us",
+    "logger.mode": "offline",
+    "logger.tags": ["a"],
+    "scale": "paper",
+    "sweep": "fig2_noise",
+    "log_every": 7,
+    "eval_every": 7,
+    "checkpoint_every": 7,
+    "keep_checkpoints": True,
+    "accelerator": "cpu",
+    "threads": 1,
+    "runs_dir": "/elsewhere",
+    "force": True,
+}
+NORM = {"model.affine", "model.batch_norm", "model.eps", "model.momentum"}
+NOISE = {path for path in TRAINING if path.startswith("noise.")}
+WITHOUT_EFFECT = {
+    "vgg": NORM | NOISE | {"model.normalise_head"},
+    "vgg_bn": NOISE,
+    "vgg_noisy": set(),
+    "vgg_plain_noisy": NORM,
+}
+
+
+def paths(kind: type) -> set[str]:
+    found = set()
+    for field in dataclasses.fields(kind):
+        nested = dataclasses.is_dataclass(field.type)
+        found |= {f"{field.name}.{p}" for p in paths(field.type)} if nested else {field.name}
+    return found
+
+
+def changed(settings: Settings, path: str, value: object) -> Settings:
+    other = copy.deepcopy(settings)
+    *groups, name = path.split(".")
+    owner = getattr(other, groups[0]) if groups else other
+    assert getattr(owner, name) != value
+    setattr(owner, name, value)
+    return other
+
+
+def test_every_setting_is_known_to_change_the_training_or_not_to():
+    assert paths(Settings) == TRAINING.keys() | RECORDING.keys()
+    assert not TRAINING.keys() & RECORDING.keys()
+
+
+@pytest.mark.parametrize("model", VARIANTS)
+@pytest.mark.parametrize("path", RECORDING)
+def test_what_only_records_leaves_the_name(settings, model, path):
+    default = settings(f"model={model}")
+    assert run_name(changed(default, path, RECORDING[path])) == run_name(default)
+
+
+@pytest.mark.parametrize("model", VARIANTS)
+@pytest.mark.parametrize("path", TRAINING)
+def test_what_changes_the_training_changes_the_name(settings, model, path):
+    if (path, model) == ("model.name", "vgg_bn"):
+        return
+    default = settings(f"model={model}")
+    same = run_name(changed(default, path, TRAINING[path])) == run_name(default)
+    assert same == (path in WITHOUT_EFFECT[model])
+
+
+def test_variants_are_different_runs(settings):
+    digits = {run_name(settings(f"model={model}")).split("-")[1] for model in VARIANTS}
+    assert len(digits) == len(VARIANTS)
+
+
+@pytest.mark.parametrize("model", VARIANTS)
+def test_a_name_is_the_model_and_eight_hex_digits(settings, model):
+    assert re.fullmatch(rf"{model}-[0-9a-f]{{8}}", run_name(settings(f"model={model}")))
+
+
+def test_numbers_are_the_same_however_they_are_written(settings):
+    ways = ("optim.lr=1", "optim.lr=1.0", "optim.lr=1e0")
+    assert len({run_name(settings(way)) for way in ways}) == 1
+
+
+def test_identity_leaves_the_settings_as_they_are(settings):
+    chosen = settings("model=vgg")
+    before = copy.deepcopy(chosen)
+    identity(chosen)
+    assert chosen == before
+
+
+@pytest.mark.parametrize(
+    "overrides, name",
+    [
+        (("model=vgg", "scale=small"), "vgg-2a83e26d"),
+        (("model=vgg_noisy", "scale=paper", "optim.lr=0.5", "seed=3"), "vgg_noisy-a43b79e1"),
+        (("model=vgg_bn", "scale=smoke", "data=digits"), "vgg_bn-9b4d1dd2"),
+    ],
+)
+def test_names_stay_what_they_were(settings, overrides, name):
+    """A change here orphans every run folder of before."""
+    assert run_name(settings(*overrides)) == name

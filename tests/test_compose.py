@@ -1,0 +1,108 @@
+import pytest
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from src.compose import SettingsError, one_line, settings_of
+
+MODELS = "one of vgg, vgg_bn, vgg_noisy, vgg_plain_noisy"
+WHOLE = "a whole number of at least 0"
+
+
+@pytest.fixture
+def answer(composed):
+    """What a user reads who gives an override."""
+
+    def answered(override: str) -> str:
+        try:
+            settings_of(composed(override))
+        except SettingsError as error:
+            (line,) = error.lines
+            return line
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            return one_line(error, composed())
+        raise AssertionError(f"{override} was accepted")
+
+    return answered
+
+
+@pytest.mark.parametrize(
+    "override, line",
+    [
+        # no such key
+        ("optim.lrr=1", "there is no setting optim.lrr; did you mean optim.lr, "),
+        ("+optim.lrr=1", "there is no setting optim.lrr; did you mean optim.lr, "),
+        ("++sed=1", "there is no setting sed; did you mean seed"),
+        ("optim.lr.x=1", "there is no setting optim.lr.x; did you mean optim.lr, "),
+        ("model={dept:1}", "there is no setting model.dept; did you mean model.depth, "),
+        ("+zzzzzz=1", "there is no setting zzzzzz"),
+        # no such group, no such choice
+        ("modle=vgg", "there is no setting modle; did you mean model, "),
+        ("model=vgg_x", f"model=vgg_x: allowed is {MODELS}"),
+        ("scale=huge", "scale=huge: allowed is one of paper, small, smoke"),
+        ("model=3", f"model=3: allowed is {MODELS}"),
+        ("model=null", f"model=null: allowed is {MODELS}"),
+        ("model=true", f"model=true: allowed is {MODELS}"),
+        ("model=_vgg", f"model.name is missing: allowed is {MODELS}"),
+        ("+sweeps=nope", "sweeps=nope: allowed is one of fig1_training, fig2_noise"),
+        ("+sweeps=3", "sweeps=3: allowed is one of fig1_training, fig2_noise"),
+        # wrong type
+        ("seed=x", f"seed=x: allowed is {WHOLE}"),
+        ("seed=1.5", f"seed=1.5: allowed is {WHOLE}"),
+        ("seed=null", f"seed=null: allowed is {WHOLE}"),
+        ("seed=", f"seed=: allowed is {WHOLE}"),
+        ("optim.lr=fast", "optim.lr=fast: allowed is a number above 0"),
+        ("optim.lr={a:1}", "optim.lr={'a': 1}: allowed is a number above 0"),
+        ("model.depth=true", "model.depth=True: allowed is one of 11, 13, 16, 19"),
+        ("data.augment=maybe", "data.augment=maybe: allowed is true or false"),
+        ("data.root=null", "data.root=null: allowed is text"),
+        # out of range
+        ("optim.lr=-1", "optim.lr=-1.0: allowed is a number above 0"),
+        # missing
+        ("~seed", f"seed is missing: allowed is {WHOLE}"),
+        ("~model", f"model.name is missing: allowed is {MODELS}"),
+        ("~model.width", "model.width is missing: allowed is a number above 0, up to 8"),
+    ],
+)
+def test_a_wrong_override_is_answered_in_one_line(answer, override, line):
+    given = answer(override)
+    assert given == line or (line.endswith((", ", "seed")) and given.startswith(line))
+    assert "\n" not in given
+
+
+@pytest.mark.parametrize(
+    "override, parts",
+    [
+        ("seed", ["'seed'", "missing EQUAL"]),
+        ("seed=${nothing}", ["seed", "'nothing' not found", WHOLE]),
+        ("data.root=${oc.env:NO_SUCH_VARIABLE}", ["data.root", "NO_SUCH_VARIABLE"]),
+        ("logger.tags=3", ["logger.tags", "a list of words"]),
+        ("model@x=vgg", ["model@x"]),
+        ("hydra.foo=1", ["there is no setting hydra.foo"]),
+    ],
+)
+def test_a_strange_override_is_one_line_that_names_it(answer, override, parts):
+    given = answer(override)
+    assert "\n" not in given
+    for part in parts:
+        assert part in given
+
+
+def test_base_files_of_a_group_are_not_proposed(answer):
+    assert "_vgg" not in answer("model=vgg_x").partition("allowed")[2].replace("vgg_", "")
+    assert "_images" not in answer("data=mnist")
+
+
+def test_without_the_default_configuration_nothing_is_proposed(composed):
+    with pytest.raises(HydraException) as error:
+        composed("optim.lrr=1")
+    assert one_line(error.value) == "there is no setting optim.lrr"
+
+
+def test_a_settings_error_has_a_line_a_problem():
+    error = SettingsError(f"problem {number}" for number in (1, 2))
+    assert error.lines == ["problem 1", "problem 2"]
+    assert str(error) == "problem 1\nproblem 2"
+
+
+def test_any_other_error_is_flattened():
+    assert one_line(ValueError("first\n   second\tthird")) == "first second third"

@@ -1,0 +1,149 @@
+import json
+import shlex
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from src.grid import Cell, Grid
+from src.runs.folder import RunFolder
+
+
+@pytest.fixture
+def cell(settings, tmp_path):
+    def made(*overrides: str, runs_dir: Path = tmp_path) -> Cell:
+        return Cell(overrides, settings(*overrides, f"runs_dir={runs_dir}"))
+
+    return made
+
+
+def end(grid: Grid, cell: Cell, state: str = "completed", **status: object) -> RunFolder:
+    folder = grid.store.folder(cell.run)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.update_status(state=state, **status)
+    return folder
+
+
+def printed(method, *arguments: object, width: int = 200) -> tuple[str, object]:
+    console = Console(file=StringIO(), width=width, soft_wrap=True)
+    result = method(console, *arguments)
+    return console.file.getvalue(), result
+
+
+class TestToTrain:
+    def test_all_cells_that_have_not_ended(self, cell):
+        cells = [cell(f"seed={seed}") for seed in range(5)]
+        grid = Grid(cells)
+        assert grid.to_train() == cells
+        for chosen, state in zip(
+            cells, ("completed", "diverged", "failed", "running"), strict=False
+        ):
+            end(grid, chosen, state)
+        assert grid.to_train() == cells[2:]
+
+    def test_two_cells_of_one_run_train_it_once(self, cell):
+        cells = [cell("model=vgg", "noise.n_mu=0.1"), cell("model=vgg"), cell("model=vgg_bn")]
+        assert cells[0].run == cells[1].run
+        grid = Grid(cells)
+        assert grid.to_train() == [cells[0], cells[2]]
+        end(grid, cells[1])
+        assert grid.to_train() == [cells[2]]
+
+    def test_force_trains_what_has_ended(self, cell):
+        forced = cell("force=true")
+        grid = Grid([forced, forced])
+        end(grid, forced)
+        assert grid.to_train() == [forced]
+
+
+class TestName:
+    def test_is_the_sweep_s(self, cell):
+        assert (
+            Grid([cell("sweep=fig2_noise"), cell("sweep=fig2_noise", "seed=1")]).name
+            == "fig2_noise"
+        )
+
+    def test_is_otherwise_that_of_its_runs_in_any_order(self, cell):
+        one, other = cell("seed=0"), cell("seed=1")
+        assert Grid([one, other]).name == Grid([other, one, one]).name
+        assert Grid([one]).name != Grid([other]).name
+        assert Grid([one]).name.startswith("grid-")
+
+
+class TestAnnounce:
+    @pytest.mark.parametrize(
+        "overrides, line",
+        [
+            ([["seed=0"]], "scale small, 1 cell, 0 already complete"),
+            ([["seed=0"], ["seed=1"]], "scale small, 2 cells, 0 already complete"),
+            (
+                [["model=vgg"], ["model=vgg", "noise.n_mu=0.1"], ["model=vgg", "seed=1"]],
+                "scale small, 3 cells (2 runs), 0 already complete",
+            ),
+            ([["scale=smoke"], ["scale=small"]], "scale small, smoke, 2 cells, 0 already complete"),
+        ],
+    )
+    def test_says_how_many(self, cell, overrides, line):
+        grid = Grid([cell(*o) for o in overrides])
+        assert printed(grid.announce)[0] == f"{grid.name}: {line}\n"
+
+    def test_counts_what_is_complete(self, cell):
+        cells = [cell(f"seed={seed}") for seed in range(3)]
+        grid = Grid(cells)
+        end(grid, cells[1])
+        assert printed(grid.announce)[0].endswith("3 cells, 1 already complete\n")
+
+    def test_writes_the_manifest(self, cell, tmp_path):
+        cells = [cell("sweep=mine", "seed=0"), cell("sweep=mine", "seed=1")]
+        printed(Grid(cells).announce)
+        manifest = json.loads((tmp_path / "sweeps" / "mine.json").read_text())
+        assert manifest["cells"] == [
+            {"overrides": list(c.overrides), "run": c.run, "probes": []} for c in cells
+        ]
+
+
+class TestReport:
+    def test_has_a_row_a_cell(self, cell):
+        cells = [cell("model=vgg", "optim.lr=0.5", "seed=3"), cell("model=vgg_noisy")]
+        grid = Grid(cells)
+        folder = end(grid, cells[0], seconds=125.9)
+        folder.write_metrics(
+            [(0, "val/accuracy", 0.1), (9, "val/accuracy", 0.825), (9, "train_eval/accuracy", 1.0)]
+        )
+        text, whole = printed(grid.report, {})
+        heading, first, second = (line.split() for line in text.strip().splitlines())
+        assert whole is True
+        assert heading == [
+            "model",
+            "lr",
+            "seed",
+            "state",
+            *("train", "acc", "test", "acc", "time", "folder"),
+        ]
+        expected = ["vgg", "0.5", "3", "completed", "100.0", "%", "82.5", "%", "2:05"]
+        assert first == [*expected, str(folder.path)]
+        assert second == ["vgg_noisy", "0.1", "0", "missing", str(grid.store.root / cells[1].run)]
+
+    def test_lists_what_failed_and_how_to_try_again(self, cell):
+        cells = [cell("seed=0"), cell("seed=1", "data.root=a place/[x]")]
+        grid = Grid(cells)
+        end(grid, cells[0])
+        end(grid, cells[1], state="failed")
+        text, whole = printed(grid.report, {cells[1].run: "RuntimeError: no [bold] disk"})
+        assert whole is False
+        assert "1 of 2 cells failed:" in text
+        assert f"  {cells[1].run}: RuntimeError: no [bold] disk\n" in text
+        command = text.splitlines()[-1].strip()
+        assert shlex.split(command) == ["python", "-m", "src.train", *cells[1].overrides]
+
+    def test_a_run_that_failed_without_a_status_is_failed(self, cell):
+        only = cell("seed=0")
+        text, _ = printed(Grid([only]).report, {only.run: "OSError: disk full"})
+        assert text.splitlines()[1].split()[3] == "failed"
+
+    @pytest.mark.parametrize("width", [40, 200])
+    def test_folders_are_printed_whole_whatever_they_are_called(self, cell, tmp_path, width):
+        only = cell("seed=0", runs_dir=tmp_path / "a[b]c")
+        text, _ = printed(Grid([only]).report, {}, width=width)
+        assert str(tmp_path / "a[b]c" / only.run) in text

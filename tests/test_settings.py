@@ -1,0 +1,202 @@
+import dataclasses
+import itertools
+import re
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from src import models
+from src.compose import SettingsError, settings_of
+from src.settings import Settings, allowed
+
+SCALES = ("smoke", "small", "paper")
+
+
+def keys(kind: type) -> list[str]:
+    """Every leaf of the settings, as a path."""
+    found = []
+    for field in dataclasses.fields(kind):
+        nested = dataclasses.is_dataclass(field.type)
+        found += [f"{field.name}.{k}" for k in keys(field.type)] if nested else [field.name]
+    return found
+
+
+def leaves(config: DictConfig) -> list[str]:
+    found = []
+    for name, value in config.items():
+        nested = isinstance(value, DictConfig)
+        found += [f"{name}.{leaf}" for leaf in leaves(value)] if nested else [name]
+    return found
+
+
+OUT_OF_RANGE = [
+    ("model.name=vgg_x", "one of vgg, vgg_bn, vgg_noisy, vgg_plain_noisy"),
+    ("model.depth=12", "one of 11, 13, 16, 19"),
+    ("model.width=0", "a number above 0, up to 8"),
+    ("model.width=-1", "a number above 0, up to 8"),
+    ("model.width=8.1", "a number above 0, up to 8"),
+    ("model.width=.nan", "a number above 0, up to 8"),
+    ("model.head=256", "one of linear, 512, 4096"),
+    ("model.activation=relu6", "one of relu, sigmoid, tanh, leaky_relu, elu, gelu, silu"),
+    ("model.dropout=1", "a number from 0, below 1"),
+    ("model.dropout=-0.1", "a number from 0, below 1"),
+    ("model.batch_norm=fused", "one of torch, scratch"),
+    ("model.eps=-1e-5", "a number of at least 0"),
+    ("model.momentum=0", "a number above 0, up to 1"),
+    ("model.momentum=1.1", "a number above 0, up to 1"),
+    ("noise.n_mu=-0.5", "a number of at least 0"),
+    ("noise.n_mu=.inf", "a number of at least 0"),
+    ("noise.n_sigma=0.9", "a number of at least 1"),
+    ("noise.r_mu=-1", "a number of at least 0"),
+    ("noise.r_sigma=-1", "a number of at least 0"),
+    ("noise.r_sigma_is=stdev", "one of std, variance"),
+    ("noise.placement=before", "one of after_affine, before_affine"),
+    ("noise.per=pixel", "one of position, sample"),
+    ("noise.evaluation=on", "one of on_as_trained, off"),
+    ("noise.passes=0", "a whole number of at least 1"),
+    ("init.name=glorot", "one of glorot_normal, glorot_uniform, he_normal, he_uniform, orthogonal"),
+    ("init.gain=0", "a number above 0"),
+    ("data.name=mnist", "one of cifar10, digits"),
+    ("data.batch_size=1", "a whole number of at least 2"),
+    ("optim.lr=-1", "a number above 0"),
+    ("optim.lr=0", "a number above 0"),
+    ("optim.lr=.inf", "a number above 0"),
+    ("optim.lr=.nan", "a number above 0"),
+    ("optim.momentum=1", "a number from 0, below 1"),
+    ("optim.weight_decay=-1e-4", "a number of at least 0"),
+    ("logger.name=tensorboard", "one of wandb, none"),
+    ("logger.mode=disabled", "one of auto, online, offline"),
+    ("seed=-1", "a whole number of at least 0"),
+    ("precision=16-mixed", "one of 32-true, 64-true, bf16-mixed"),
+    ("max_steps=0", "a whole number of at least 1"),
+    ("log_every=0", "a whole number of at least 1"),
+    ("eval_every=0", "a whole number of at least 1"),
+    ("checkpoint_every=0", "a whole number of at least 1"),
+    ("accelerator=tpu", "one of auto, cpu, gpu"),
+    ("threads=0", "null or a whole number of at least 1"),
+    ("sweep=../mine", "null or a name of letters, digits, dots, - and _"),
+]
+
+
+class TestRanges:
+    @pytest.mark.parametrize("override, rule", OUT_OF_RANGE)
+    def test_a_value_outside_is_refused_in_one_line_that_says_what_is_allowed(
+        self, settings, override, rule
+    ):
+        with pytest.raises(SettingsError) as error:
+            settings(override)
+        (line,) = error.value.lines
+        path = override.partition("=")[0]
+        assert re.fullmatch(rf"{re.escape(path)}=\S+: allowed is {re.escape(rule)}", line)
+        assert allowed(path) == rule
+
+    def test_each_rule_has_a_value_that_breaks_it(self):
+        ruled = {path for path in keys(Settings) if (rule := allowed(path)) and rule not in WORDS}
+        broken = {override.partition("=")[0] for override, _ in OUT_OF_RANGE}
+        assert ruled - broken == {"scale"}  # an unknown one is no choice of the group, for Hydra
+
+    @pytest.mark.parametrize(
+        "override",
+        [
+            *("model.width=8", "model.dropout=0.999", "model.eps=0", "model.momentum=1"),
+            *("noise.n_mu=0", "noise.n_sigma=1", "data.batch_size=2", "data.batch_size=50000"),
+            *(
+                "seed=0",
+                f"seed={10**400}",
+                "max_steps=1",
+                "threads=null",
+                "threads=1",
+                "sweep=a.b-c",
+            ),
+        ],
+    )
+    def test_a_value_at_the_edge_is_taken(self, settings, override):
+        settings(override)
+
+    @pytest.mark.parametrize("data, images", [("cifar10", 50_000), ("digits", 1_437)])
+    def test_a_batch_larger_than_the_data_is_refused(self, settings, data, images):
+        settings(f"data={data}", f"data.batch_size={images}")
+        with pytest.raises(SettingsError) as error:
+            settings(f"data={data}", f"data.batch_size={images + 1}")
+        assert error.value.lines == [
+            f"data.batch_size={images + 1}: {data} has only {images} training images"
+        ]
+
+    def test_each_bad_value_has_its_line(self, settings):
+        with pytest.raises(SettingsError) as error:
+            settings("optim.lr=-1", "model.width=0", "model.depth=12")
+        starts = [line.partition(":")[0] for line in error.value.lines]
+        assert starts == ["model.depth=12", "model.width=0.0", "optim.lr=-1.0"]
+
+
+WORDS = {"true or false", "text", "text or null", "a list of words"}
+
+
+class TestAllowed:
+    @pytest.mark.parametrize("path", keys(Settings))
+    def test_every_setting_can_say_what_it_allows(self, path):
+        assert allowed(path)
+
+    @pytest.mark.parametrize("path", ["", "optim", "lr", "optim.lrr", "optim.lr.x", "hydra.mode"])
+    def test_nothing_else_can(self, path):
+        assert allowed(path) is None
+
+
+class TestConfiguration:
+    def test_holds_the_settings_and_no_others(self, composed):
+        assert sorted(leaves(composed())) == sorted(keys(Settings))
+
+    def test_every_choice_of_every_group_builds_a_network(self, settings, root):
+        files = [path for path in (root / "conf").glob("*/*.yaml") if path.stem[0] != "_"]
+        assert len(files) > 15
+        groups: dict[str, list[str]] = {}
+        for path in files:
+            groups.setdefault(path.parent.name, []).append(path.stem)
+        for turn in range(max(map(len, groups.values()))):
+            turns = {group: choices[turn % len(choices)] for group, choices in groups.items()}
+            chosen = settings(*(f"{g}={c}" for g, c in turns.items()), "model.width=0.0625")
+            assert models.build(chosen, 10).settings is chosen
+            for group in ("model", "init", "data", "logger"):
+                assert getattr(chosen, group).name == turns[group]
+            assert chosen.scale == turns["scale"]
+
+    @pytest.mark.parametrize(
+        "scale, width, steps", [("smoke", 1 / 16, 20), ("small", 0.25, 3_000), ("paper", 1, 15_000)]
+    )
+    def test_scale_sets_width_and_steps(self, settings, scale, width, steps):
+        chosen = settings(f"scale={scale}")
+        assert (chosen.model.width, chosen.max_steps) == (width, steps)
+
+    def test_defaults_are_the_paper_s(self, settings):
+        chosen = settings("scale=paper")
+        assert dataclasses.astuple(chosen.optim) == (0.1, 0, 0)
+        assert (chosen.data.batch_size, chosen.data.augment) == (128, False)
+        assert chosen.init == type(chosen.init)(name="glorot_normal", gain=1)
+        assert (chosen.model.depth, chosen.model.head) == (16, "512")
+        noise = chosen.noise
+        assert (noise.n_mu, noise.n_sigma, noise.r_mu, noise.r_sigma) == (0.5, 1.25, 0.1, 0.1)
+
+    def test_sweeps_are_grids_of_valid_cells_at_every_scale(self, settings, root):
+        files = sorted((root / "sweeps").glob("*.yaml"))
+        assert files
+        for path in files:
+            with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+                overrides = [f"+sweeps={path.stem}"]
+                config = compose("train", overrides, return_hydra_config=True)
+            params = OmegaConf.to_container(config.hydra.sweeper.params)
+            choices = [[f"{k}={v}" for v in values.split(",")] for k, values in params.items()]
+            assert config.sweep == path.stem
+            for cell, scale in itertools.product(itertools.product(*choices), SCALES):
+                settings(f"scale={scale}", f"sweep={config.sweep}", *cell)
+
+    def test_settings_are_plain_values(self, settings):
+        chosen = settings("model.head=512", "optim.lr=1", "logger.tags=[a,b]")
+        assert (chosen.model.head, chosen.optim.lr, chosen.logger.tags) == ("512", 1.0, ["a", "b"])
+        assert type(chosen.optim.lr) is float and type(chosen.logger.tags) is list
+
+
+def test_settings_of_an_incomplete_configuration_are_refused(composed):
+    config = OmegaConf.masked_copy(composed(), ["model", "seed"])
+    with pytest.raises(Exception, match="missing mandatory"):
+        settings_of(config)
