@@ -1,6 +1,7 @@
 """A grid of cells: what it holds, what of it is left to do, and how it ended."""
 
 import hashlib
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from src.runs.identity import run_name
+from src.runs.needs import Needs, needs
 from src.runs.store import RunStore
 from src.settings import Settings
 
@@ -27,6 +29,11 @@ class Cell:
         """The run's name."""
         return run_name(self.settings)
 
+    @property
+    def probes(self) -> Needs:
+        """The probes it asks for."""
+        return needs(self.settings)
+
 
 class Grid:
     """The cells one command asks for."""
@@ -40,21 +47,21 @@ class Grid:
         self.name = first.sweep or f"grid-{digest}"
 
     def to_train(self) -> list[Cell]:
-        """Return the cells whose run has not ended, one cell a run."""
+        """Return the cells that have something left to do; of equal cells one."""
         first: dict[str, Cell] = {}
         for cell in self.cells:
-            first.setdefault(cell.run, cell)
+            first.setdefault(json.dumps([cell.run, cell.probes]), cell)
         return [
             cell
-            for run, cell in first.items()
-            if cell.settings.force or not self.store.folder(run).ended()
+            for cell in first.values()
+            if cell.settings.force or not self.store.folder(cell.run).serves(cell.probes)
         ]
 
     def announce(self, console: Console) -> None:
         """Write the manifest and say what lies ahead."""
         self.store.add_to_sweep(
             self.name,
-            [{"overrides": c.overrides, "run": c.run, "probes": []} for c in self.cells],
+            [{"overrides": c.overrides, "run": c.run, "probes": c.probes} for c in self.cells],
         )
         left, total = len(self.to_train()), len({cell.run for cell in self.cells})
         scales = ", ".join(sorted({cell.settings.scale for cell in self.cells}))

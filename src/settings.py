@@ -57,6 +57,16 @@ def _one_of(*values: object) -> Any:
     return _field(Rule(lambda v: v in values, "one of " + ", ".join(map(str, values))))
 
 
+def _list_of(*values: object) -> Any:
+    allowed = "a list of " + ", ".join(map(str, values))
+    return _field(Rule(lambda given: all(v in values for v in given), allowed))
+
+
+def _list_above(low: float) -> Any:
+    allowed = f"a list of numbers above {low}"
+    return _field(Rule(lambda given: all(math.isfinite(v) and v > low for v in given), allowed))
+
+
 _FILE_NAME = Rule(
     lambda v: v is None or re.fullmatch(r"[\w.-]+", v) is not None,
     "null or a name of letters, digits, dots, - and _",
@@ -142,31 +152,23 @@ class LoggerSettings:
     tags: list[str]
 
 
-def _each(rule: Rule) -> Rule:
-    return Rule(lambda values: all(map(rule.holds, values)), f"a list, each {rule.allowed}")
-
-
 @dataclass(kw_only=True)
 class ProbesSettings:
     """What is measured while a network trains, how often and how."""
 
-    which: list[str] = _field(_each(Rule(PROBES.__contains__, "one of " + ", ".join(PROBES))))
-    every: int = _at_least(1)
-    layers: list[int] = _field(_each(Rule(lambda v: v >= 1, "at least 1")))
-    units: int = _at_least(0)
+    which: list[str] = _list_of(*PROBES)
+    every: int = _whole(1)
+    layers: list[int] = _list_above(0)
+    units: int = _whole(0)
     batch: str = _one_of("training", "fixed")
-    fixed_batches: int = _at_least(1)
+    fixed_batches: int = _whole(1)
     objective: str = _one_of("data", "penalised")
     precision: str = _one_of("float32", "float64")
     update: str = _one_of("optimiser", "gradient")
-    step_sizes: list[float] = _field(_each(Rule(lambda v: 0 < v < math.inf, "above 0")))
+    step_sizes: list[float] = _list_above(0)
     step_sizes_are: str = _one_of("multiples", "absolute")
-    metrics: list[str] = _field(
-        _each(Rule(("euclidean", "relative").__contains__, "euclidean or relative"))
-    )
-    directions: list[str] = _field(
-        _each(Rule(("gradient", "random").__contains__, "gradient or random"))
-    )
+    metrics: list[str] = _list_of("euclidean", "relative")
+    directions: list[str] = _list_of("gradient", "random")
 
 
 @dataclass(kw_only=True)

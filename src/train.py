@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.compose import SettingsError, one_line, screened, settings_of
 from src.runs.identity import run_name
+from src.runs.needs import needs
 from src.runs.store import Held, RunStore
 
 
@@ -26,14 +27,17 @@ def cell(config: DictConfig) -> str:
     settings = settings_of(config)
     name = run_name(settings)
     try:
-        with RunStore(Path(settings.runs_dir)).writing(name, again=settings.force) as folder:
-            if folder.ended():
-                return str(folder.state())
+        store, wanted = RunStore(Path(settings.runs_dir)), needs(settings)
+        with store.writing(name, wanted, settings.force) as folder:
+            if folder is None:
+                return str(store.folder(name).state())
+            # All probes asked for so far: the training is the same, and nothing is taken away.
+            wanted = (store.folder(name).status() or {}).get("probes", {}) | wanted
             folder.write_config(OmegaConf.to_yaml(config, resolve=True))
             from src.training import train  # imports torch, which takes seconds
 
             resolved = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-            return train(settings, folder, name, resolved)
+            return train(settings, wanted, folder, name, resolved)
     except Held as held:
         logging.getLogger(__name__).warning("%s", held)
         return "running"

@@ -2,15 +2,22 @@
 
 import signal
 import time
+from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 
-from src.callbacks.record import Record
 from src.runs.folder import RunFolder
 
 _HEARTBEAT_SECONDS = 5.0
+
+
+class Written(Protocol):
+    """What keeps rows."""
+
+    def write(self) -> None:
+        """Write them to the run folder."""
 
 
 class Stopped(SystemExit):
@@ -31,8 +38,8 @@ class Checkpoint(pl.Callback):
     A second Ctrl-C stops at once.
     """
 
-    def __init__(self, folder: RunFolder, record: Record, every: int) -> None:
-        self.folder, self.record, self.every = folder, record, every
+    def __init__(self, folder: RunFolder, tables: Sequence[Written], every: int) -> None:
+        self.folder, self.tables, self.every = folder, tables, every
         self._received: signal.Signals | None = None
         self._handlers: dict[signal.Signals, Any] = {}
         self._beat = 0.0
@@ -66,9 +73,10 @@ class Checkpoint(pl.Callback):
             self.folder.update_status(step=done, updated=time.time())
         if done % self.every and not self._received:
             return
+        for table in self.tables:
+            table.write()
         with self.folder.new_checkpoint() as path:
             trainer.save_checkpoint(path)
-        self.record.write()
         if self._received:
             raise Stopped(self._received, done)
 

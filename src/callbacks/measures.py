@@ -119,7 +119,11 @@ def _random_direction(view: View) -> dict[str, Tensor]:
     return {name: value * (length / own).to(value) for name, value in drawn.items()}
 
 
-SITES = {"before_norm": ("conv", "linear"), "after_norm": ("norm",), "after_noise": ("affine", "noise", "norm", "conv", "linear")}
+SITES = {
+    "before_norm": ("conv", "linear"),
+    "after_norm": ("norm",),
+    "after_noise": ("affine", "noise", "norm", "conv", "linear"),
+}
 
 
 def activations(view: View, settings: ProbesSettings) -> list[Row]:
@@ -153,7 +157,10 @@ def activations(view: View, settings: ProbesSettings) -> list[Row]:
                 keys.append((view.step, int(layer), name, site, unit))
                 found.append(activations_probe.distribution(part))
     numbers_of = torch.stack(
-        [torch.cat([torch.stack([d.mean, d.variance]), d.quantiles, d.edges, d.counts]) for d in found]
+        [
+            torch.cat([torch.stack([d.mean, d.variance]), d.quantiles, d.edges, d.counts])
+            for d in found
+        ]
     ).tolist()
     bins = activations_probe.BINS
     return [

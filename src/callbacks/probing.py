@@ -28,7 +28,7 @@ class Probing(pl.Callback):
         self,
         folder: RunFolder,
         probes: Mapping[str, ProbesSettings],
-        fixed: Callable[[], Sequence[Batch]],
+        fixed: Callable[[int], Sequence[Batch]],
     ) -> None:
         self.folder, self.probes, self.fixed = folder, dict(probes), fixed
         self.tables = {name: Table(folder.path, name) for name in probes}
@@ -39,7 +39,7 @@ class Probing(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take up the rows of a run that is resumed."""
         for table in self.tables.values():
-            table.resume(trainer.global_step)
+            table.start(trainer.global_step)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
@@ -68,6 +68,8 @@ class Probing(pl.Callback):
                 del self.probes[name]
             else:
                 self.tables[name].add(rows)
+                for logger in trainer.loggers:
+                    logger.log_metrics(self.tables[name].scalars(rows), trainer.global_step - 1)
         self._due, self._before, self._gradient = [], {}, {}
 
     def write(self) -> None:
@@ -77,7 +79,7 @@ class Probing(pl.Callback):
 
     def _view(self, step: int, module: Any, chosen: ProbesSettings, batch: Batch) -> View:
         precision = getattr(torch, chosen.precision)
-        fixed = self.fixed()
+        fixed = self.fixed(chosen.fixed_batches)
         optim = module.settings.optim
         after = {name: p.detach().to(precision) for name, p in module.network.named_parameters()}
         return View(
@@ -91,7 +93,7 @@ class Probing(pl.Callback):
             lr=optim.lr,
             weight_decay=optim.weight_decay if chosen.objective == "penalised" else 0.0,
             seed=module.settings.seed,
-            fixed=fixed[: chosen.fixed_batches],
+            fixed=fixed,
         )
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from src.runs.needs import Needs, met
+
 Row = tuple[int, str, float]
 
 ENDED = ("completed", "diverged")
@@ -44,6 +46,10 @@ class RunFolder:
         """Tell whether training came to its end, be it by divergence."""
         return self.state() in ENDED
 
+    def serves(self, wanted: Needs) -> bool:
+        """Tell whether the run has ended and holds the probes a command asks for."""
+        return self.ended() and met((self.status() or {}).get("probes", {}), wanted)
+
     def update_status(self, **changes: Any) -> None:
         """Change some entries of ``status.json``, keep the others."""
         self._write_json("status.json", {**(self.status() or {}), **changes})
@@ -74,6 +80,11 @@ class RunFolder:
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints there are, the newest first."""
         return [p for name in CHECKPOINTS if (p := self.path / name).exists()]
+
+    def remove_checkpoints(self) -> None:
+        """Delete the checkpoints there are."""
+        for path in self.checkpoints():
+            path.unlink()
 
     @contextmanager
     def new_checkpoint(self) -> Iterator[Path]:

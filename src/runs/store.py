@@ -9,6 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from src.runs.needs import Needs
 from src.runs.folder import RunFolder, whole
 
 
@@ -27,13 +28,16 @@ class RunStore:
         return RunFolder(self.root / name)
 
     @contextmanager
-    def writing(self, name: str, again: bool) -> Iterator[RunFolder]:
-        """Give the folder to train a run in, as its only writer.
+    def writing(self, name: str, wanted: Needs, force: bool = False) -> Iterator[RunFolder | None]:
+        """Give the folder to train a run in, as its only writer; None where nothing is left to do.
+
+        An ended run that lacks a probe is trained again beside its old folder, which is replaced
+        whole when the new one has ended too.
 
         Args:
             name: The run.
-            again: Train an ended run once more: beside its old folder, which is replaced whole
-                when the new one has ended too.
+            wanted: The probes asked for.
+            force: Train it again even if it has them all.
 
         Raises:
             Held: If another process writes this run.
@@ -45,7 +49,10 @@ class RunStore:
         with held:
             final, beside = self.folder(name), RunFolder(self.root / ".again" / name)
             self._adopt(beside, final)
-            chosen = beside if again and final.ended() else final
+            if final.serves(wanted) and not force:
+                yield None
+                return
+            chosen = beside if final.ended() else final
             chosen.path.mkdir(parents=True, exist_ok=True)
             yield chosen
             self._adopt(beside, final)

@@ -31,24 +31,50 @@ COLUMNS: dict[str, dict[str, type[DataType] | DataType]] = {
 }
 
 
+KEYS = ("name", "metric", "direction", "eta", "site", "unit", "quantity")
+
+
 class Table:
-    """One Parquet file of a run, written whole at each checkpoint."""
+    """One Parquet file of a run, written whole just before each checkpoint.
+
+    So a killed run leaves its rows up to the newest checkpoint at least, and the attempt that goes
+    on from there takes up those and repeats none.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.path, self.columns = folder / f"{name}.parquet", COLUMNS[name]
-        self.rows: list[tuple[Any, ...]] = []
+        self.name, self.path, self.columns = name, folder / f"{name}.parquet", COLUMNS[name]
+        self.rows: list[tuple[Any, ...]] | None = None
+
+    def start(self, step: int) -> None:
+        """Take up the rows of the steps before ``step``, the first of this attempt."""
+        self.rows = []
+        if step and self.path.exists():
+            self.rows = polars.read_parquet(self.path).filter(polars.col("step") < step).rows()
 
     def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Add rows, in the order of the columns."""
+        assert self.rows is not None
         self.rows += rows
 
     def write(self) -> None:
-        """Write all rows so far."""
-        with whole(self.path) as temporary:
-            polars.DataFrame(self.rows, self.columns, orient="row").write_parquet(temporary)
+        """Write all rows so far; before the start there is nothing to write."""
+        if self.rows is not None:
+            with whole(self.path) as temporary:
+                polars.DataFrame(self.rows, self.columns, orient="row").write_parquet(temporary)
 
-    def resume(self, step: int) -> None:
-        """Take up the rows of the steps before ``step``; the others will come again."""
-        if self.path.exists():
-            kept = polars.read_parquet(self.path).filter(polars.col("step") < step)
-            self.rows = kept.rows()
+    def scalars(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, float]:
+        """Return the numbers of some rows, named by table, keys and column."""
+        found = {}
+        for row in rows:
+            cells = dict(zip(self.columns, row, strict=True))
+            keys = [
+                f"{cells[key]:g}" if key == "eta" else str(cells[key])
+                for key in KEYS
+                if key in cells and cells[key] is not None
+            ]
+            found |= {
+                "/".join([self.name, *keys, column]): value
+                for column, value in cells.items()
+                if column not in KEYS and isinstance(value, float)
+            }
+        return found

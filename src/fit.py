@@ -1,0 +1,114 @@
+"""From settings to a fitted network: data, callbacks, Lightning's trainer."""
+
+import logging
+import warnings
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch import Tensor
+
+from src import data, models, tracking
+from src.callbacks.checkpoint import Checkpoint
+from src.callbacks.evaluate import Evaluate
+from src.callbacks.norms import Norms
+from src.callbacks.probing import Probing
+from src.callbacks.progress import ProgressLine
+from src.callbacks.record import Record
+from src.models.evaluation import Batches
+from src.runs.folder import RunFolder
+from src.runs.needs import Needs
+from src.settings import ProbesSettings, Settings
+
+TRAIN_EVAL_IMAGES = 10_000
+# Lightning talks about devices, tips and its own loggers; what a user must know we say ourselves.
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+
+
+def fit(
+    settings: Settings, probes: Needs, folder: RunFolder, name: str, config: dict[str, Any]
+) -> None:
+    """Train to the last step, from the newest checkpoint in the folder if there is one.
+
+    Raises:
+        Diverged: If the training loss becomes NaN or infinite.
+        Stopped: If a signal asks; the folder then holds a checkpoint of that step.
+    """
+    torch.set_num_threads(settings.threads or torch.get_num_threads())
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    device = _device(settings.accelerator)
+    # Measured faster on the CPU (by a fifth); on CUDA it is the layout of the bf16 kernels.
+    channels_last = device.type == "cpu" or settings.precision == "bf16-mixed"
+
+    source = settings.data
+    cache = None if source.cache is None else Path(source.cache)
+    dataset = data.load(source.name, Path(source.root), source.download, cache)
+    folder.update_status(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        threads=torch.get_num_threads(),
+        data=dataset.variant,
+    )
+    normaliser = data.Normaliser(dataset.mean, dataset.std, source.normalise, channels_last, device)
+    images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
+    batches = data.Batches(
+        images,
+        labels,
+        source.batch_size,
+        steps=settings.max_steps,
+        seed=settings.seed,
+        normaliser=normaliser,
+        augment=source.augment,
+        start=lambda: trainer.global_step,
+    )
+
+    def whole(images: Tensor, labels: Tensor) -> Batches:
+        return lambda: data.evaluation_batches(images, labels, source.batch_size, normaliser)
+
+    fixed = whole(images[:TRAIN_EVAL_IMAGES], labels[:TRAIN_EVAL_IMAGES])
+    test = whole(dataset.test_images.to(device), dataset.test_labels.to(device))
+    record = Record(folder, settings.log_every)
+    norms = Norms(folder, settings.log_every)
+    asked = {probe: ProbesSettings(which=[probe], **chosen) for probe, chosen in probes.items()}
+    probing = Probing(folder, asked, lambda count: list(islice(fixed(), count)))
+    tables = (record, norms, probing)
+    trainer = pl.Trainer(
+        accelerator=device.type,
+        devices=1,
+        precision=cast(Literal["32-true", "64-true", "bf16-mixed"], settings.precision),
+        max_steps=settings.max_steps,
+        max_epochs=-1,
+        callbacks=[
+            *tables,
+            Evaluate(record, settings.eval_every, fixed, test),
+            Checkpoint(folder, tables, settings.checkpoint_every),
+            ProgressLine(name),
+        ],
+        logger=tracking.start(settings, folder.path, name, config),
+        log_every_n_steps=settings.log_every,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        deterministic="warn" if device.type == "cuda" else None,
+        plugins=[LightningEnvironment()],
+    )
+    model = models.build(settings, dataset.classes)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    checkpoint = next(iter(folder.checkpoints()), None)
+    try:
+        trainer.fit(model, batches, ckpt_path=checkpoint, weights_only=True)
+    finally:
+        for table in tables if record.rows else ():
+            table.write()
+
+
+def _device(accelerator: str) -> torch.device:
+    """Return the device to train on; ``auto`` takes a CUDA device where there is one."""
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise RuntimeError("accelerator=gpu, but torch sees no CUDA device: allowed is cpu or auto")
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
