@@ -293,7 +293,7 @@ class TestShapesAndKinds:
         layer(a).sum().backward()
 
     def test_an_interrupted_draw_is_drawn_again(self, monkeypatch):
-        layer, a = noise(), torch.zeros(SEVERAL_BLOCKS)
+        layer, a = noise(), torch.ones(SEVERAL_BLOCKS)
         layer(a)
         layer.moment.step = 1
         real, streams = module.generator, []
