@@ -1,5 +1,6 @@
 """When the model is evaluated on whole sets."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,11 +10,14 @@ from src.models.evaluation import Batches, evaluate, without_noise
 
 
 class Evaluate(pl.Callback):
-    """Every few steps and after the last: the fixed training images and the whole test set."""
+    """Every few steps and after the last: the fixed training images and the whole test set.
+
+    Where noise is on, the test set takes ``noise.passes`` passes and one at the mean noise; the
+    training images take one pass.
+    """
 
     def __init__(self, record: Record, every: int, train: Batches, test: Batches) -> None:
-        self.record, self.every = record, every
-        self.sets = {"train_eval": train, "val": test}
+        self.record, self.every, self.train, self.test = record, every, train, test
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -22,14 +26,14 @@ class Evaluate(pl.Callback):
         done = trainer.global_step
         if done % self.every and done < trainer.max_steps:
             return
-        noise, variant = pl_module.settings.noise, pl_module.settings.variant
         pl_module.moment.step = done
-        with trainer.precision_plugin.val_step_context():
-            if variant.noise and noise.evaluation == "off":
-                with without_noise(pl_module, self.sets["train_eval"]):
-                    scores = {name: evaluate(pl_module, s) for name, s in self.sets.items()}
-            else:
-                scores = {name: evaluate(pl_module, s) for name, s in self.sets.items()}
+        noise = pl_module.settings.noise
+        off = pl_module.settings.variant.noise and noise.evaluation == "off"
+        undisturbed = without_noise(pl_module, self.train) if off else nullcontext()
+        with trainer.precision_plugin.val_step_context(), undisturbed:
+            train = evaluate(pl_module, self.train)
+            test = evaluate(pl_module, self.test, noise.passes, mean_noise=True)
+        scores = {"train_eval": train, "val": test}
         self.record.add(
             trainer, done, {f"{s}/{k}": v for s, vs in scores.items() for k, v in vs.items()}
         )

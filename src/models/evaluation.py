@@ -16,19 +16,24 @@ Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
 
 @torch.no_grad()
-def evaluate(model: Classifier, batches: Batches) -> dict[str, float]:
+def evaluate(
+    model: Classifier, batches: Batches, passes: int = 1, mean_noise: bool = False
+) -> dict[str, float]:
     """Return ``loss`` (mean, nats) and ``accuracy`` (a fraction) of a model over ``batches()``.
 
-    Noise stays on, as in training: each figure is the mean over ``noise.passes`` passes, each with
-    its own draws, and ``accuracy_mean_noise`` has the noise at its expectation. The model's mode
-    and moment are left as they were.
+    Noise stays on, as in training. The model's mode and moment are left as they were.
+
+    Args:
+        model: Of any variant.
+        batches: Gives the set anew at each call.
+        passes: A noisy model's figures are the mean over so many passes, each with its own draws.
+        mean_noise: Add a noisy model's ``accuracy_mean_noise``, its noise at its expectation.
     """
     noisy = [layer for layer in model.network if isinstance(layer, Noise) and not layer.off]
-    passes = model.settings.noise.passes if noisy else 1
     with _in_evaluation(model):
-        runs = [_score(model, batches(), number) for number in range(passes)]
-        scores = {name: sum(run[name] for run in runs) / passes for name in runs[0]}
-        if noisy:
+        runs = [_score(model, batches(), number) for number in range(passes if noisy else 1)]
+        scores = {name: sum(run[name] for run in runs) / len(runs) for name in runs[0]}
+        if noisy and mean_noise:
             with _each(noisy, expected=True):
                 scores["accuracy_mean_noise"] = _score(model, batches(), 0)["accuracy"]
     return scores

@@ -80,9 +80,9 @@ def test_equals_a_naive_loop_over_the_images(build, name, batch_norm):
 
 @pytest.mark.parametrize("name", ["vgg_noisy", "vgg_plain_noisy"])
 def test_noisy_scores_are_means_over_passes_of_fresh_noise(build, name):
-    model = build(f"model={name}", "noise.passes=3")
+    model = build(f"model={name}")
     model.moment.step = 40
-    scores = evaluate(model, lambda: BATCHES)
+    scores = evaluate(model, lambda: BATCHES, passes=3)
 
     model.eval()
     single = []
@@ -102,7 +102,7 @@ def test_noisy_scores_are_means_over_passes_of_fresh_noise(build, name):
 
 def test_mean_noise_scales_every_activation_by_the_closed_form(build):
     model = build("model=vgg_noisy", "noise.n_sigma=1.6")
-    scores = evaluate(model, lambda: BATCHES)
+    scores = evaluate(model, lambda: BATCHES, mean_noise=True)
     for noise in [m for m in model.modules() if isinstance(m, Noise)]:
         noise.register_forward_hook(lambda module, inputs, output: inputs[0] * 1.3)
     assert scores["accuracy_mean_noise"] == pytest.approx(naive(model, model.eval())[1])
@@ -123,7 +123,7 @@ def test_the_model_is_left_as_it_was(build, name, moment, training):
     model = build(f"model={name}").train(training)
     model.moment.step, model.moment.evaluation = 17, moment
     before = snapshot(model)
-    evaluate(model, lambda: BATCHES)
+    evaluate(model, lambda: BATCHES, passes=2, mean_noise=True)
     assert_unchanged(model, before)
 
 
