@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,10 @@ def finish() -> None:
     """End W&B's run, if there is one; what has not reached the server by then stays here."""
     try:
         wandb.finish()
-    except Exception as error:
-        _lost(error)
+    except Exception:  # its process died, as the logger has said: the next cell finds no trace
+        with suppress(Exception):
+            wandb.teardown()
+        wandb.run = None
 
 
 class _Mirror(WandbLogger):
@@ -59,7 +62,8 @@ class _Mirror(WandbLogger):
                 super().log_metrics(metrics, step)
             except Exception as error:
                 self.lost = True
-                _lost(error)
+                reason = str(error).splitlines()[0]
+                _log.warning("W&B was lost (%s); the run folder has everything", reason)
 
 
 def _logger(
@@ -84,7 +88,3 @@ def _logger(
     )
     logger.experiment.define_metric("val/accuracy", summary="last")
     return logger
-
-
-def _lost(error: Exception) -> None:
-    _log.warning("W&B was lost (%s); the run folder has everything", str(error).splitlines()[0])

@@ -1,0 +1,134 @@
+"""Second derivatives of the loss: along the gradient, and at their largest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from src.probes.evaluation import Batch, Evaluation, LossFunction, Parameters, untouched
+
+
+@dataclass(frozen=True)
+class GradientCurvature:
+    """The Hessian H along the gradient g of one batch; both scalars.
+
+    Attributes:
+        curvature: ``g'Hg / g'g``, whose edge of stability is 2/LR under SGD (Andreyev &
+            Beneventano 2024).
+        smoothness: ``‖Hg‖ / ‖g‖``, the limit of effective beta as eta goes to 0.
+    """
+
+    curvature: Tensor
+    smoothness: Tensor
+
+
+def along_gradient(
+    model: nn.Module, loss_fn: LossFunction, batch: Batch, params: Parameters
+) -> GradientCurvature:
+    """Return the curvature along the batch's own gradient, in the precision of ``params``."""
+    with untouched() as rewind:
+        hessian = _Hessian(model, loss_fn, [batch], params)
+        _, gradient = hessian.evaluations[0].gradient(params, list(params))
+        g = _flat(gradient)
+        rewind()
+        product = hessian @ g
+        return GradientCurvature(product @ g / (g @ g), product.norm() / g.norm())
+
+
+@dataclass(frozen=True)
+class Eigenvalue:
+    """An eigenvalue of the Hessian: one lies within ``error`` of ``value``; both scalars."""
+
+    value: Tensor
+    error: Tensor
+
+
+def largest_eigenvalue(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    batches: Sequence[Batch],
+    params: Parameters,
+    generator: torch.Generator,
+    iterations: int = 50,
+    tolerance: float = 1e-3,
+) -> Eigenvalue:
+    """Return the largest eigenvalue of the mean loss's Hessian, by Lanczos.
+
+    Each new vector is orthogonalised twice against all before it, so no eigenvalue comes up again
+    as its own ghost. The error is the norm of the residual of the Ritz pair; both are NaN where the
+    loss is not finite.
+
+    Args:
+        model: Any module; in training mode each batch has its own statistics.
+        loss_fn: ``(output, target) -> scalar``.
+        batches: Batches of equal size, kept fixed.
+        params: Where, by name; their precision is the probe's.
+        generator: Draws the start vector, on the device of the parameters.
+        iterations: At most so many Hessian-vector products.
+        tolerance: Stop once the error is below this share of the value.
+    """
+    like = next(iter(params.values()))
+    size = sum(value.numel() for value in params.values())
+    vector = like.new_empty(size).normal_(generator=generator)
+    basis = vector.new_empty(min(iterations, size), size)
+    with untouched() as rewind:
+        hessian = _Hessian(model, loss_fn, batches, params)
+        diagonal, beside = [], []
+        for k in range(len(basis)):
+            basis[k] = vector / vector.norm()
+            rewind()
+            vector = hessian @ basis[k]
+            diagonal.append(vector @ basis[k])
+            for _ in range(2):
+                vector = vector - basis[: k + 1].T @ (basis[: k + 1] @ vector)
+            beside.append(vector.norm())
+            if not torch.isfinite(diagonal[-1] + beside[-1]):
+                return Eigenvalue(vector.new_tensor(torch.nan), vector.new_tensor(torch.nan))
+            tridiagonal = torch.diag(torch.stack(diagonal)).double()
+            if len(diagonal) > 1:
+                sides = torch.stack(beside[:-1]).double()
+                tridiagonal += torch.diag(sides, 1) + torch.diag(sides, -1)
+            values, vectors = torch.linalg.eigh(tridiagonal)
+            error = beside[-1].double() * vectors[-1, -1].abs()
+            if error <= tolerance * values[-1].abs():
+                break
+    return Eigenvalue(values[-1], error)
+
+
+class _Hessian:
+    """The Hessian of the mean loss over batches, as an operator on flat vectors."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: LossFunction,
+        batches: Sequence[Batch],
+        params: Parameters,
+    ) -> None:
+        precision = next(iter(params.values())).dtype
+        self.evaluations = [Evaluation(model, loss_fn, batch, precision) for batch in batches]
+        self.params = params
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        """Return H v, by differentiating <g, v>."""
+        parts = vector.split([value.numel() for value in self.params.values()])
+        total = torch.zeros_like(vector)
+        for evaluation in self.evaluations:
+            point = {n: p.detach().requires_grad_() for n, p in self.params.items()}
+            leaves = list(point.values())
+            with torch.enable_grad():
+                gradient = torch.autograd.grad(
+                    evaluation.loss(point), leaves, create_graph=True, materialize_grads=True
+                )
+                slope = sum(
+                    (g.flatten() @ part for g, part in zip(gradient, parts, strict=True)),
+                    start=vector.new_zeros(()).requires_grad_(),  # also where no g depends on theta
+                )
+            products = torch.autograd.grad(slope, leaves, materialize_grads=True)
+            total += _flat(products)
+        return total / len(self.evaluations)
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])

@@ -1,0 +1,110 @@
+"""The loss along a direction (Santurkar et al. 2018, Appendix A.2.2)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from src.probes.evaluation import Batch, Evaluation, LossFunction, Parameters, untouched
+from src.probes.layers import default_layers, scales
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """What one meets on the way from theta to theta(eta), one value a step size unless said.
+
+    Attributes:
+        eta: The step sizes.
+        loss: ``L(theta(eta))``.
+        grad_norm_at: ``‖g(eta)‖``.
+        grad_diff: ``‖g(eta) - g‖``, the paper's gradient predictiveness.
+        cosine: Of g(eta) and g; NaN where either is zero.
+        beta: ``‖g(eta) - g‖ / ‖theta(eta) - theta‖``, the paper's effective beta-smoothness.
+        loss_at_zero: ``L(theta)``, a scalar.
+        grad_norm: ``‖g‖``, a scalar.
+        weight_norm: ``‖theta‖``, a scalar.
+    """
+
+    eta: Tensor
+    loss: Tensor
+    grad_norm_at: Tensor
+    grad_diff: Tensor
+    cosine: Tensor
+    beta: Tensor
+    loss_at_zero: Tensor
+    grad_norm: Tensor
+    weight_norm: Tensor
+
+
+def landscape(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    batch: Batch,
+    params: Parameters,
+    step_sizes: Sequence[float],
+    direction: Parameters | None = None,
+    metric: str = "euclidean",
+) -> Landscape:
+    """Return loss and gradient at theta(eta) for each step size.
+
+    Euclidean, as in the papers: ``theta(eta) = theta - eta d`` and beta is
+    ``‖g(eta) - g‖ / (eta ‖d‖)``, with d the gradient g unless given. Relative: with D the norm of
+    each parameter's layer weight, ``theta(eta) = theta - eta D² d``, beta is
+    ``‖D (g(eta) - g)‖ / (eta ‖D d‖)``, and gradient norms, difference and cosine are of D g. That
+    is unchanged when the layers of a ReLU or normalised network are rescaled against each other.
+
+    Args:
+        model: Any module, used in its current mode.
+        loss_fn: ``(output, target) -> scalar``.
+        batch: ``(inputs, targets)``.
+        params: theta, by name; its precision is the probe's.
+        step_sizes: The etas.
+        direction: d, by name; default: the gradient.
+        metric: ``euclidean`` or ``relative``.
+
+    Raises:
+        ValueError: If the metric is neither.
+    """
+    if metric not in ("euclidean", "relative"):
+        raise ValueError(f"metric={metric}: allowed is euclidean or relative")
+    names, theta = list(params), [value.detach() for value in params.values()]
+    evaluation = Evaluation(model, loss_fn, batch, theta[0].dtype)
+    D = torch.stack([norm.detach() for norm in scales(params, default_layers(model)).values()])
+    if metric == "euclidean":
+        D = torch.ones_like(D)
+
+    def norm(vector: Iterable[Tensor]) -> Tensor:
+        return (D * torch.stack([v.norm() for v in vector])).norm()
+
+    def inner(u: Sequence[Tensor], v: Sequence[Tensor]) -> Tensor:
+        return D**2 @ torch.stack([(a * b).sum() for a, b in zip(u, v, strict=True)])
+
+    def at(size: float) -> Tensor:
+        moved = [
+            torch.addcmul(p, v, w, value=-size) for p, v, w in zip(theta, d, D**2, strict=True)
+        ]
+        loss, h = evaluation.gradient(dict(zip(names, moved, strict=True)), names)
+        difference = norm(b - a for a, b in zip(g, h, strict=True))
+        return torch.stack([loss, norm(h), difference, inner(g, h)])
+
+    with untouched() as rewind:
+        loss_at_zero, g = evaluation.gradient(params, names)
+        d = g if direction is None else [direction[name].detach() for name in names]
+        points = []
+        for size in step_sizes:
+            rewind()
+            points.append(at(size))
+    loss, grad_norm_at, grad_diff, product = torch.stack(points).unbind(1)
+    eta, grad_norm = D.new_tensor(step_sizes), norm(g)
+    return Landscape(
+        eta=eta,
+        loss=loss,
+        grad_norm_at=grad_norm_at,
+        grad_diff=grad_diff,
+        cosine=product / (grad_norm * grad_norm_at),
+        beta=grad_diff / (eta.abs() * norm(d)),
+        loss_at_zero=loss_at_zero,
+        grad_norm=grad_norm,
+        weight_norm=torch.stack([p.norm() for p in theta]).norm(),
+    )

@@ -1,0 +1,172 @@
+"""The real command, in processes of its own: each start costs seconds, so results are shared."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = ("data=digits", "scale=smoke")
+
+
+@dataclass(frozen=True)
+class Command:
+    """``python -m src.train`` writing to one folder, for a user who has no login at W&B."""
+
+    runs_dir: Path
+    home: Path
+    flags: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+
+    def arguments(self, *overrides: str) -> dict[str, Any]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "HYDRA"))}
+        mine = {"HOME": str(self.home), "OMP_NUM_THREADS": "1", "COLUMNS": "200", **self.env}
+        run = [sys.executable, *self.flags, "-m", "src.train", *overrides]
+        args = [*run, f"runs_dir={self.runs_dir}"]
+        return {"args": args, "cwd": ROOT, "env": kept | mine, "text": True}
+
+    def __call__(self, *overrides: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            **self.arguments(*overrides), capture_output=True, stdin=subprocess.DEVNULL, timeout=200
+        )
+        assert code in (None, done.returncode), f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *overrides: str) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(**self.arguments(*overrides), stdout=pipe, stderr=pipe)
+
+    def runs(self, pattern: str = "*") -> list[Path]:
+        return sorted(p for p in self.runs_dir.glob(pattern) if (p / "status.json").exists())
+
+    def run(self, pattern: str = "*") -> Path:
+        (only,) = self.runs(pattern)
+        return only
+
+
+def _status(run: Path) -> dict[str, Any]:
+    return json.loads((run / "status.json").read_text())
+
+
+def _differences(a: Any, b: Any, path: str = "") -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return [d for key in a for d in _differences(a[key], b[key], f"{path}/{key}")]
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        pairs = enumerate(zip(a, b, strict=True))
+        return [d for n, (x, y) in pairs for d in _differences(x, y, f"{path}/{n}")]
+    same = torch.equal(a, b) if torch.is_tensor(a) and torch.is_tensor(b) else a == b
+    return [] if same else [path]
+
+
+@pytest.fixture(scope="session")
+def status() -> Callable[[Path], dict[str, Any]]:
+    """Reads a run's ``status.json``."""
+    return _status
+
+
+@pytest.fixture(scope="session")
+def differences() -> Callable[..., list[str]]:
+    """The paths at which two nested structures of tensors and values differ, to the last bit."""
+    return _differences
+
+
+@pytest.fixture(scope="session")
+def smoke() -> tuple[str, ...]:
+    """The overrides of a run of seconds that needs no file."""
+    return SMOKE
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """The command, with an empty home and a folder of its own to write to."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return Command(tmp_path / "runs", home)
+
+
+Shared = Callable[..., tuple[Command, subprocess.CompletedProcess[str]]]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Runs the command at most once in the session, whichever worker asks first."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def run(
+        name: str, *overrides: str, code: int = 0
+    ) -> tuple[Command, subprocess.CompletedProcess[str]]:
+        folder = base / name
+        folder.mkdir(exist_ok=True)
+        command = Command(folder / "runs", folder / "home")
+        with FileLock(f"{folder}.lock"):
+            record = folder / "done.json"
+            if not record.exists():
+                command.home.mkdir()
+                done = command(*overrides, code=None)
+                record.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
+        returned, out, err = json.loads(record.read_text())
+        assert returned == code, f"{returned}\n{out}\n{err}"
+        return command, subprocess.CompletedProcess(overrides, returned, out, err)
+
+    return run
+
+
+def _leveldb_records(content: bytes) -> Iterator[bytes]:
+    """Yield the records of a W&B file: LevelDB's log format after a header of seven bytes."""
+    position, parts, header = 7, b"", 7
+    while position + header <= len(content):
+        if (left := 32768 - position % 32768) < header:
+            position += left
+            continue
+        length = int.from_bytes(content[position + 4 : position + 6], "little")
+        kind = content[position + 6]
+        parts += content[position + header : position + header + length]
+        position += header + length
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""
+
+
+@pytest.fixture(scope="session")
+def read_wandb() -> Callable[[Path], dict[str, Any]]:
+    """Reads the one offline run of a run folder: its header, config, history and metrics."""
+    from wandb.proto import wandb_internal_pb2
+
+    def read(folder: Path) -> dict[str, Any]:
+        (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+        found: dict[str, Any] = {"history": [], "metrics": [], "exit": None}
+        for content in _leveldb_records(path.read_bytes()):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(content)
+            kind = record.WhichOneof("record_type")
+            if kind == "run" and "run" not in found:
+                found["run"] = record.run
+                updates = record.run.config.update
+                found["config"] = {u.key: json.loads(u.value_json) for u in updates}
+            elif kind == "history":
+                items = record.history.item
+                row = {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
+                found["history"].append(row)
+            elif kind == "metric":
+                found["metrics"].append(record.metric)
+            elif kind == "exit":
+                found["exit"] = record.exit.exit_code
+        return found
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def control_characters() -> Callable[[str], list[str]]:
+    """What a text holds that only a terminal understands."""
+    return lambda text: re.findall(r"[^\n\x20-\x7e\u00a0-\uffff]", text)

@@ -1,0 +1,91 @@
+"""A wrong setting: one clear line a bad cell, exit code 2, and nothing else happens."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+WRONG = [
+    ("optim.lr=-1", "optim.lr=-1.0: allowed is a number above 0"),
+    ("optim.lr=nan", "optim.lr=nan"),
+    ("model.width=0", "model.width=0.0"),
+    ("model.depth=12", "allowed is one of 11, 13, 16, 19"),
+    ("scale=huge", "scale=huge: allowed is one of paper, small, smoke"),
+    ("seed=x", "seed=x: allowed is a whole number"),
+    ("seed=1.5", "seed=1.5"),
+    ("data.batch_size=2000", "digits has only 1437 training images"),
+    ("modle=vgg", "there is no setting modle"),
+    ("model=vgg_noise", "allowed is one of vgg, vgg_bn, vgg_noisy, vgg_plain_noisy"),
+    ("model=3", "model=3"),
+    ("+optim.rate=1", "there is no setting optim.rate"),
+    ("~seed", "seed"),
+    ("+sweeps=fig9", "allowed is one of fig1_training, fig2_noise"),
+    ("sweep=../../up", "sweep=../../up"),
+    ("optim.lr=[0.1", "0.1"),
+    ("optim.lr", "optim.lr"),
+    ("hydra/launcher=none", "launcher"),
+]
+HYDRAS_OWN = [
+    "+hydra.callbacks.c._target_=shutil.copy",
+    "+hydra.callbacks.c={_target_:shutil.copy}",
+    "++hydra={callbacks:{c:1}}",
+    "hydra.sweeper._target_=os.system",
+    "hydra.launcher._target_=os.system",
+    "+hydra.launcher.x={y:{_target_:os.system}}",
+    "hydra.launcher.x=${oc.decode:${oc.env:EVIL}}",
+    "+sweeps@hydra.callbacks.c=fig2_noise",
+    "hydra/job_logging=default",
+    "+hydra.job_logging.handlers.evil.class=os.system",
+    "hydra.mode=RUN",
+    "model._target_=os.system",
+]
+
+
+@pytest.fixture
+def refused(command, tmp_path):
+    """Gives the lines of a refused command, run where importing torch is an error."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    command.env["PYTHONPATH"] = str(tmp_path)
+
+    def lines(*overrides):
+        done = command(*overrides, code=2)
+        assert done.stdout == "" and not command.runs_dir.exists()
+        return done.stderr.splitlines()
+
+    return lines
+
+
+@pytest.mark.parametrize(("override", "says"), WRONG, ids=[override for override, _ in WRONG])
+def test_one_line(refused, override, says):
+    (line,) = refused("data=digits", override)
+    assert says in line and "Traceback" not in line and len(line) < 200
+
+
+def test_two_bad_cells_are_two_lines(refused):
+    first, second = refused("model=vgg,vgg_bn", "optim.lr=0.1,-1")
+    assert "vgg " in first and "vgg_bn" in second
+
+
+def test_a_grid_has_one_folder(command, tmp_path):
+    two = replace(command, runs_dir=Path(f"{tmp_path}/a,{tmp_path}/b"))
+    (line,) = two("data=digits", code=2).stderr.splitlines()
+    assert line.startswith("runs_dir: a grid has one folder")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("override", HYDRAS_OWN)
+def test_hydras_own_settings_are_screened(refused, override):
+    (line,) = refused(override)
+    assert line.startswith(f"{override}: of Hydra's own settings")
+
+
+def test_a_folder_that_cannot_be_written(command, tmp_path):
+    (tmp_path / "file").touch()
+    done = replace(command, runs_dir=tmp_path / "file" / "runs")("data=digits", code=2)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"runs_dir={tmp_path}/file") and "Not a directory" in line
+
+
+def test_an_unknown_option_is_argparses_own_error(command):
+    done = command("--foo", code=2)
+    assert "unrecognized arguments: --foo" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,116 @@
+"""How runs end other than well, and what the command says of it."""
+
+import os
+import shlex
+import signal
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+NETS = ("-m", "scale=smoke", "model=vgg", "model.depth=11", "model.dropout=0")
+RATES = "optim.lr=0.1,1e30"
+
+
+@pytest.fixture(scope="module")
+def mixed(shared):
+    """Digits at two rates, one of which diverges, and CIFAR-10 where there is none."""
+    nowhere = ("data=cifar10,digits", "data.root=nowhere", "data.download=false")
+    return shared("mixed", *NETS, RATES, *nowhere, "log_every=7", "logger=none", code=1)
+
+
+def _by_state(command, status):
+    runs = command.runs()
+    return {s: [r for r in runs if status(r)["state"] == s] for s in map(_state(status), runs)}
+
+
+def _state(status):
+    return lambda run: status(run)["state"]
+
+
+def test_divergence_is_an_end(mixed, status):
+    runs = _by_state(mixed[0], status)
+    (diverged,) = runs["diverged"]
+    found = status(diverged)
+    assert 0 < found["step"] < 7, "exact, although rows are written every 7 steps"
+    assert found["message"] == f"the training loss is not finite at step {found['step']}"
+    losses = pl.read_parquet(diverged / "metrics.parquet").filter(name="train/loss")
+    assert losses["step"].to_list() == [0, 7] and losses["value"].is_finite().to_list() == [1, 0]
+    assert not list(diverged.glob("*.ckpt"))
+    assert len(runs["completed"]) == 1
+
+
+def test_a_failure_has_its_message_and_the_others_run(mixed, status):
+    command, done = mixed
+    runs = _by_state(command, status)["failed"]
+    assert len(runs) == 2 and len(command.runs()) == 4
+    for run in runs:
+        assert "DataError: nowhere holds no CIFAR-10" in status(run)["message"]
+        log = (run / "train.log").read_text()
+        assert "nowhere holds no CIFAR-10" in log and "Traceback" in log
+        assert f"  {run.name}: DataError: nowhere holds no CIFAR-10" in done.stdout
+    assert "2 of 4 cells failed:" in done.stdout
+    states = [line.split()[3] for line in done.stdout.splitlines() if line.startswith("vgg ")]
+    assert sorted(states) == ["completed", "diverged", "failed", "failed"]
+
+
+@pytest.mark.slow
+def test_the_printed_command_retries_the_cell(mixed, command, status):
+    first, done = mixed
+    printed = [shlex.split(x) for x in done.stdout.splitlines() if "python -m src.train" in x]
+    assert len(printed) == 2
+    overrides = printed[0][3:]
+    assert f"runs_dir={first.runs_dir}" in overrides
+    before = {run: status(run) for run in first.runs()}
+    again = command(*overrides, code=None)  # Command names a folder of its own after it
+    assert again.returncode == 1 and "1 of 1 cells failed" in again.stdout
+    assert command.run().name in {run.name for run in first.runs()}
+    assert {run: status(run) for run in first.runs()} == before
+
+
+def test_divergence_alone_is_no_failure(mixed):
+    command, _ = mixed
+    done = command(*NETS, RATES, "data=digits", "logger=none")
+    assert "2 cells, 2 already complete" in done.stdout and "diverged" in done.stdout
+
+
+@pytest.mark.slow
+def test_every_precision_completes_on_the_threads_asked_for(command, status):
+    command.env["OMP_NUM_THREADS"] = "2"
+    precisions = "precision=bf16-mixed,64-true"
+    command("-m", "data=digits", "scale=smoke", "max_steps=3", precisions, "threads=1")
+    runs = command.runs()
+    assert len(runs) == 2
+    for run in runs:
+        assert (status(run)["state"], status(run)["threads"]) == ("completed", 1)
+        assert pl.read_parquet(run / "metrics.parquet")["value"].is_finite().all()
+
+
+@pytest.mark.slow
+def test_a_wrong_key_costs_nothing(command, status):
+    command.env.update(WANDB_API_KEY="short", WANDB_MODE="online")
+    done = command("data=digits", "scale=smoke", "max_steps=2", "model.depth=11")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("W&B does not start (") and line.endswith("this run is logged offline")
+    assert status(command.run())["state"] == "completed"
+    assert list(command.run().glob("wandb/offline-run-*/*.wandb"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds W&B's process in /proc")
+def test_the_death_of_wandbs_process_costs_nothing(command, status):
+    many = ("model.depth=11", "model.width=0.02", "max_steps=60", "checkpoint_every=5")
+    process = command.start("data=digits", "scale=smoke", *many, "seed=0,1")
+    while not list(command.runs_dir.glob("*/resume.ckpt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    threads = Path(f"/proc/{process.pid}/task")
+    children = {int(c) for t in threads.iterdir() for c in (t / "children").read_text().split()}
+    (wandb_core,) = [c for c in children if b"wandb" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    os.kill(wandb_core, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert err.count("W&B was lost") == len(err.splitlines()) == 1, err
+    assert [status(run)["state"] for run in command.runs()] == ["completed"] * 2
+    assert len(list(command.runs_dir.glob("*/wandb/offline-run-*"))) == 2

@@ -1,0 +1,52 @@
+"""Sweeps and processes that want the same runs."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+SHORT = ("data=digits", "scale=smoke", "max_steps=2", "model.depth=11", "logger=none")
+
+
+@pytest.mark.slow
+def test_two_sweeps_that_share_a_cell_train_it_once(command, status):
+    command(*SHORT, "sweep=first", "seed=0")
+    (first,) = command.runs()
+    before = status(first)
+    done = command(*SHORT, "sweep=second", "seed=0,1")
+    assert "second: scale smoke, 2 cells, 1 already complete" in done.stdout
+    assert len(command.runs()) == 2
+    assert status(first) == before and before["attempts"] == 1
+    for sweep, cells in (("first", 1), ("second", 2)):
+        manifest = json.loads((command.runs_dir / "sweeps" / f"{sweep}.json").read_text())
+        runs = [cell["run"] for cell in manifest["cells"]]
+        assert len(runs) == cells and first.name in runs
+
+
+@pytest.mark.slow
+def test_two_processes_asked_for_one_cell(command, status):
+    cell = ("data=digits", "scale=smoke", "max_steps=60", "logger=none")
+    processes = [command.start(*cell), command.start(*cell)]
+    answers = [(p.communicate(timeout=150), p.returncode) for p in processes]
+    assert [code for _, code in answers] == [0, 0], answers
+    (first, second) = sorted(err for (_, err), _ in answers)
+    run = command.run()
+    assert first == ""
+    assert second == f"{run.name} is being trained by another process\n"
+    assert (status(run)["state"], status(run)["attempts"]) == ("completed", 1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("CIFAR10_ROOT" not in os.environ, reason="CIFAR10_ROOT names no images")
+def test_two_cells_on_a_cold_cache_of_the_real_images(command, status, tmp_path):
+    cell = ("scale=smoke", "max_steps=2", "model.depth=11", "model.width=0.02", "logger=none")
+    cache = f"data.cache={tmp_path / 'cache'}"
+    processes = [command.start(*cell, cache, f"seed={seed}") for seed in (0, 1)]
+    for process in processes:
+        assert process.wait(200) == 0, process.communicate()
+        process.communicate()
+    assert [status(run)["state"] for run in command.runs()] == ["completed"] * 2
+    assert all(status(run)["data"].startswith("cifar10") for run in command.runs())
+    files = [p for p in Path(tmp_path / "cache").iterdir() if p.suffix != ".lock"]
+    assert len(files) == 1 and files[0].stat().st_size > 180e6

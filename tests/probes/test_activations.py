@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+from torch import nn
+
+from src.probes.activations import BINS, activations, distribution
+
+
+class TestDistribution:
+    @hypothesis(deadline=None, max_examples=60)
+    @given(
+        values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=300),
+        dtype=st.sampled_from([torch.float32, torch.float64]),
+    )
+    def test_against_numpy(self, values, dtype):
+        tensor = torch.tensor(values, dtype=dtype)
+        array = np.array(values)
+        found = distribution(tensor)
+        width = float(found.edges[1:].sub(found.edges[:-1]).max())
+        size = np.abs(array).max()
+        rounding = float(size * torch.finfo(dtype).eps)
+        assert found.mean.item() == pytest.approx(array.mean(), rel=1e-5, abs=10 * rounding)
+        assert found.variance.item() == pytest.approx(
+            array.var(), rel=1e-4, abs=10 * rounding * (size + rounding)
+        )
+        assert found.counts.sum() == len(values) and len(found.counts) == BINS
+        assert found.edges[0] == tensor.min()
+        assert found.edges[-1].item() == pytest.approx(array.max(), abs=4 * rounding)
+        exact = np.quantile(array, [0.15, 0.5, 0.85], method="inverted_cdf")
+        if len(values) % 20:  # else a share is met exactly, and rounding decides
+            np.testing.assert_allclose(
+                found.quantiles.numpy(), exact, rtol=0, atol=width + 4 * rounding
+            )
+
+    def test_quantiles_and_counts_of_a_smooth_one(self):
+        values = torch.randn(4, 5000, generator=torch.Generator().manual_seed(0)).exp()
+        found = distribution(values)
+        width = (found.edges[1] - found.edges[0]).item()
+        exact = np.quantile(values.numpy(), [0.15, 0.5, 0.85])
+        np.testing.assert_allclose(found.quantiles.numpy(), exact, rtol=0, atol=width)
+        counts, _ = np.histogram(values.double().numpy(), found.edges.double().numpy())
+        assert np.abs(counts - found.counts.numpy()).max() <= 2  # a value on an edge, rounded
+
+    def test_by_hand(self):
+        found = distribution(torch.tensor([[0.0, 1.0], [3.0, 4.0]]))
+        assert (found.mean, found.variance) == (2, 2.5)
+        assert found.counts.nonzero().flatten().tolist() == [0, 32, 96, 127]
+        assert found.edges.tolist() == [i / 32 for i in range(129)]
+
+    @pytest.mark.parametrize("value", [0.0, -3.5, 1e30])
+    def test_constant(self, value):
+        found = distribution(torch.full((7, 3), value, dtype=torch.float64))
+        assert found.mean.item() == pytest.approx(value) and found.variance.item() >= 0
+        assert found.quantiles.tolist() == pytest.approx([value] * 3)
+        assert found.counts[0] == 21 and found.counts.sum() == 21
+
+    @pytest.mark.parametrize("spread", [1e-40, 1e-44, 1e38])
+    def test_a_spread_at_the_ends_of_float32(self, spread):
+        found = distribution(torch.tensor([0.0, 1.0, 2.0]) * spread)
+        assert found.counts.sum() == 3 and torch.isfinite(found.quantiles).all()
+        assert found.counts[0] >= 1 and found.counts[-1] == 1
+
+    @pytest.mark.parametrize("odd", [torch.nan, torch.inf, -torch.inf])
+    def test_a_value_that_is_not_finite(self, odd):
+        found = distribution(torch.tensor([1.0, odd, 2.0]))
+        assert not torch.isfinite(found.mean) and not torch.isfinite(found.variance)
+        assert torch.isnan(found.quantiles).all() and torch.isnan(found.edges).all()
+        assert found.quantiles.shape == (3,) and found.edges.shape == (BINS + 1,)
+        assert found.counts.tolist() == [0] * BINS
+
+
+SITES = {"2": ["conv2", "norm2", "noise2"], "8": ["norm8"]}
+
+
+class TestActivations:
+    def test_are_those_of_a_training_pass(self, vgg, images, values):
+        model = vgg("model=vgg_noisy")
+        found = activations(model, images, values(model), SITES)
+        heard = {}
+        for name in ("conv2", "norm2", "noise2", "norm8"):
+            model.get_submodule(name).register_forward_hook(
+                lambda *io, name=name: heard.update({name: io[2].detach().clone()})
+            )
+        model(images[0])
+        assert {layer: list(sites) for layer, sites in found.items()} == SITES
+        for sites in found.values():
+            for name, value in sites.items():
+                assert torch.equal(value, heard[name]), name
+        means = found["8"]["norm8"].mean((0, 2, 3))
+        torch.testing.assert_close(means, model.get_submodule("norm8").bias.detach())
+
+    def test_what_follows_in_place_does_not_reach_them(self, images):
+        model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(inplace=True)).double()
+        params = {name: p.detach() for name, p in model.named_parameters()}
+        found = activations(model, images, params, {"1": ["0"]})
+        torch.testing.assert_close(found["1"]["0"], model[0](images[0]))
+
+    def test_carry_no_graph(self, vgg, images):
+        model = vgg("model=vgg_bn")
+        found = activations(model, images, dict(model.named_parameters()), {"1": ["conv1"]})
+        assert not found["1"]["conv1"].requires_grad
+
+    @pytest.mark.parametrize("place", ["before", "after"])
+    def test_hooks_are_gone_when_the_pass_raises(self, place, vgg, images, values):
+        model = vgg("model=vgg_bn")
+        where = "conv1" if place == "before" else "linear9"
+        own = model.get_submodule(where).register_forward_pre_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            activations(model, images, values(model), {"2": ["conv2", "norm2"]})
+        own.remove()
+        assert not any(module._forward_hooks for module in model.modules())
+        model(images[0])
+
+    def test_a_module_that_is_not_there(self, vgg, images, values):
+        with pytest.raises(KeyError, match="norm2"):
+            model = vgg("model=vgg")
+            activations(model, images, values(model), {"2": ["conv2", "norm2"]})
