@@ -56,14 +56,21 @@ class _Mirror(WandbLogger):
     lost = False
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log, until that fails once."""
+        """Log, until that fails once; a pair of bin edges and counts becomes a histogram."""
         if not self.lost:
             try:
-                super().log_metrics(metrics, step)
+                super().log_metrics({name: _shown(value) for name, value in metrics.items()}, step)
             except Exception as error:
                 self.lost = True
                 reason = str(error).splitlines()[0]
                 _log.warning("W&B was lost (%s); the run folder has everything", reason)
+
+
+def _shown(value: Any) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    edges, counts = value
+    return wandb.Histogram(np_histogram=(counts, edges))
 
 
 def _logger(

@@ -1,5 +1,6 @@
 """The norms of gradient, update and parameters, nearly free."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,7 +18,7 @@ class Norms(pl.Callback):
     def __init__(self, folder: RunFolder, every: int) -> None:
         self.table, self.every = Table(folder.path, "norms"), every
         self._before: list[Tensor] = []
-        self._norms: list[Tensor] = []
+        self._norms: Sequence[Tensor] = ()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take up the rows of a run that is resumed."""
@@ -44,7 +45,9 @@ class Norms(pl.Callback):
         after = [p.detach() for p in network.parameters()]
         updates = torch._foreach_norm(torch._foreach_sub(after, self._before))
         weights = torch._foreach_norm(self._before)
-        columns = torch.stack([torch.stack(c) for c in (self._norms, updates, weights)], dim=1)
+        columns = torch.stack(
+            [torch.stack(list(c)) for c in (self._norms, updates, weights)], dim=1
+        )
         names = [name for name, _ in network.named_parameters()]
         self.table.add(
             [
@@ -52,7 +55,7 @@ class Norms(pl.Callback):
                 for name, values in zip(names, columns.tolist(), strict=True)
             ]
         )
-        self._before, self._norms = [], []
+        self._before = []
 
     def write(self) -> None:
         """Write the table."""

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from src.callbacks.measures import MEASURES, View
+from src.callbacks.measures import MEASURES, Row, View
 from src.probes.evaluation import Batch
 from src.runs.folder import RunFolder
 from src.runs.tables import Table
@@ -68,9 +68,17 @@ class Probing(pl.Callback):
                 del self.probes[name]
             else:
                 self.tables[name].add(rows)
-                for logger in trainer.loggers:
-                    logger.log_metrics(self.tables[name].scalars(rows), trainer.global_step - 1)
+                self._mirror(trainer, name, rows)
         self._due, self._before, self._gradient = [], {}, {}
+
+    def _mirror(self, trainer: pl.Trainer, name: str, rows: Sequence[Row]) -> None:
+        values: dict[str, Any] = self.tables[name].scalars(rows)
+        if name == "activations":
+            for _, layer, module, site, unit, *_, edges, counts in rows:
+                if unit is None and any(counts):
+                    values[f"activations/{layer}/{module}/{site}/histogram"] = (edges, counts)
+        for logger in trainer.loggers:
+            logger.log_metrics(values, trainer.global_step - 1)
 
     def write(self) -> None:
         """Write the tables."""
@@ -94,6 +102,7 @@ class Probing(pl.Callback):
             weight_decay=optim.weight_decay if chosen.objective == "penalised" else 0.0,
             seed=module.settings.seed,
             fixed=fixed,
+            exact=module.settings.precision != "bf16-mixed",
         )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from src.runs.needs import Needs
 from src.runs.folder import RunFolder, whole
+from src.runs.needs import Needs
 
 
 class Held(Exception):
@@ -63,7 +63,10 @@ class RunStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock(f"sweep-{sweep}", timeout=60):
             known = json.loads(path.read_text())["cells"] if path.exists() else []
-            merged = {cell["run"]: cell for cell in [*known, *cells]}
+            merged: dict[str, dict[str, Any]] = {}
+            for cell in [*known, *cells]:
+                before = merged.get(cell["run"], {"probes": {}})
+                merged[cell["run"]] = cell | {"probes": before["probes"] | cell["probes"]}
             with whole(path) as temporary:
                 text = json.dumps({"sweep": sweep, "cells": list(merged.values())}, indent=1)
                 temporary.write_text(text + "\n")

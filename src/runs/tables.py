@@ -9,29 +9,30 @@ from polars import DataType, Float64, Int64, List, String
 
 from src.runs.folder import whole
 
-_LAYER = {"step": Int64, "layer": Int64, "name": String}
-COLUMNS: dict[str, dict[str, type[DataType] | DataType]] = {
-    "norms": _LAYER | dict.fromkeys(("grad_norm", "update_norm", "weight_norm"), Float64),
+_Columns = dict[str, type[DataType] | DataType]
+_LAYER: _Columns = {"step": Int64, "layer": Int64, "name": String}
+
+
+def _floats(*names: str) -> _Columns:
+    return dict.fromkeys(names, Float64)
+
+
+COLUMNS: dict[str, _Columns] = {
+    "norms": _LAYER | _floats("grad_norm", "update_norm", "weight_norm"),
     "ics": _LAYER
-    | dict.fromkeys(
-        ("l2", "cosine", "relative", "grad_norm", "grad_norm_after", "weight_norm"), Float64
-    ),
+    | _floats("l2", "cosine", "relative", "grad_norm", "grad_norm_after", "weight_norm"),
     "landscape": {"step": Int64, "metric": String, "direction": String}
-    | dict.fromkeys(
-        ("eta", "loss_at_zero", "loss", "grad_norm", "grad_norm_at")
-        + ("grad_diff", "cosine", "beta", "weight_norm"),
-        Float64,
-    ),
+    | _floats("eta", "loss_at_zero", "loss", "grad_norm", "grad_norm_at", "grad_diff")
+    | _floats("cosine", "beta", "weight_norm"),
     "activations": _LAYER
     | {"site": String, "unit": Int64}
-    | dict.fromkeys(("mean", "variance", "q15", "q50", "q85"), Float64)
+    | _floats("mean", "variance", "q15", "q50", "q85")
     | {"edges": List(Float64), "counts": List(Int64)},
     "curvature": {"step": Int64, "quantity": String, "value": Float64, "error": Float64},
     "theory": {"step": Int64, "layer": Int64, "quantity": String, "value": Float64},
 }
-
-
-KEYS = ("name", "metric", "direction", "eta", "site", "unit", "quantity")
+# The columns, the step apart, that say what a row is about.
+KEYS = ("layer", "name", "metric", "direction", "eta", "site", "unit", "quantity")
 
 
 class Table:
@@ -63,15 +64,14 @@ class Table:
                 polars.DataFrame(self.rows, self.columns, orient="row").write_parquet(temporary)
 
     def scalars(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, float]:
-        """Return the numbers of some rows, named by table, keys and column."""
-        found = {}
+        """Return the numbers of some rows, named by table, keys and column; not of single units."""
+        found: dict[str, float] = {}
         for row in rows:
             cells = dict(zip(self.columns, row, strict=True))
-            keys = [
-                f"{cells[key]:g}" if key == "eta" else str(cells[key])
-                for key in KEYS
-                if key in cells and cells[key] is not None
-            ]
+            if cells.get("unit") is not None:
+                continue
+            about = [cells[key] for key in KEYS if cells.get(key) is not None]
+            keys = [f"{key:g}" if isinstance(key, float) else str(key) for key in about]
             found |= {
                 "/".join([self.name, *keys, column]): value
                 for column, value in cells.items()
