@@ -50,28 +50,31 @@ class Noise(nn.Module):
         self._scale = self._shift = torch.empty(0)
 
     def forward(self, a: Tensor) -> Tensor:
-        """Disturb a, [N, C] or [N, C, H, W]; the noise is drawn in at least float32."""
+        """Disturb a, [N, C] or [N, C, H, W]; in at least float32.
+
+        The draws are float32 in any precision, so a float64 probe measures the noise of the run.
+        """
         if self.off:
             return a
         if self.expected:
             return a * (1 + (self.shape.n_sigma - 1) / 2)
-        scale, shift = self.draw(a)
-        return torch.addcmul(shift, a.to(scale.dtype), scale)
+        dtype = torch.promote_types(a.dtype, torch.float32)
+        scale, shift = (drawn.to(dtype) for drawn in self.draw(a))
+        return torch.addcmul(shift, a.to(dtype), scale)
 
     @torch.inference_mode(False)  # buffers made in an evaluation must serve in training too
     @torch.no_grad()
     def draw(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (s, m) for activations like a now; kept until the step or a's kind changes."""
+        """Return (s, m), float32, for activations like a; kept until the step or a's layout changes."""
         key = self.moment.key("noise", self.layer)
-        wanted = (key, a.shape, a.stride(), a.device, a.dtype)
+        wanted = (key, a.shape, a.stride(), a.device)
         if self._drawn != wanted:
             shape, units = self.shape, [1, a.shape[1], *[1] * (a.dim() - 2)]
-            dtype = torch.promote_types(a.dtype, torch.float32)
             stream = generator(*key, "unit", device=a.device)
-            mu, sigma = torch.rand(2, *units, generator=stream, device=a.device, dtype=dtype)
+            mu, sigma = torch.rand(2, *units, generator=stream, device=a.device)
             like = a if shape.per_position else a.new_empty([*a.shape[:2], *units[2:]])
             if self._drawn is None or self._drawn[1:] != wanted[1:]:
-                self._scale = torch.empty_like(like, dtype=dtype)
+                self._scale = torch.empty_like(like, dtype=torch.float32)
                 self._shift = torch.empty_like(self._scale)
             self._drawn = None  # an interrupted fill must not pass for a finished one
             unit = _fill(self._scale, self._shift, shape.r_sigma, key)
