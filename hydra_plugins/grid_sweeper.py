@@ -68,8 +68,11 @@ class GridSweeper(BasicSweeper):
                 problems += [f"{' '.join(point)}: {line}" for line in error.lines]
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 problems.append(f"{' '.join(point)}: {one_line(error, self.config)}")
-        if len({cell.settings.runs_dir for cell in cells}) > 1:
-            problems.append("runs_dir: a grid has one folder, give one value")
+        for key in ("runs_dir", "sweep"):
+            if len({getattr(cell.settings, key) for cell in cells}) > 1:
+                problems.append(f"{key}: a grid has one, give one value")
+        if not points:
+            problems.append("the grid has no cell: a swept key has no value")
         if problems:
             raise SettingsError(problems)
         return cells

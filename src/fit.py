@@ -84,7 +84,7 @@ def fit(
         callbacks=[
             *tables,
             Evaluate(record, settings.eval_every, fixed, test),
-            Checkpoint(folder, tables, settings.checkpoint_every),
+            Checkpoint(folder, tables, settings.checkpoint_every, at_end=settings.keep_checkpoints),
             ProgressLine(name),
         ],
         logger=tracking.start(settings, folder.path, name, config),

@@ -105,7 +105,8 @@ class Grid:
         if failed:
             console.print(f"\n{len(failed)} of {len(self.cells)} cells failed:", style="bold red")
             for cell, message in failed:
-                console.print(f"  {cell.run}: {message}", highlight=False, markup=False)
+                told = message.splitlines()[0]
+                console.print(f"  {cell.run}: {told}", highlight=False, markup=False)
             console.print("The same command trains them again, and only them; one alone:")
             for cell, _ in failed:
                 command = shlex.join(["python", "-m", "src.train", *cell.overrides])

@@ -41,7 +41,10 @@ def train(
     """
     began = time.time()
     before = {"started": began, "step": 0, "attempts": 0, "seconds": 0.0} | (folder.status() or {})
+    if before.get("attempt_began"):  # the attempt before this one was killed
+        before["seconds"] += before["updated"] - before["attempt_began"]
     now = {"state": "running", "message": None, "attempts": before["attempts"] + 1}
+    now |= {"attempt_began": began, "updated": began}
     what = {"max_steps": settings.max_steps, "probes": probes}
     if before.get("probes", probes) != probes:
         folder.remove_checkpoints()
@@ -49,7 +52,8 @@ def train(
 
     def end(state: str, **entries: Any) -> str:
         seconds = before["seconds"] + time.time() - began
-        folder.update_status(state=state, seconds=seconds, updated=time.time(), **entries)
+        told = {"state": state, "seconds": seconds, "updated": time.time(), "attempt_began": None}
+        folder.update_status(**told, **entries)
         return state
 
     def conclude() -> str:

@@ -38,8 +38,10 @@ class Checkpoint(pl.Callback):
     A second Ctrl-C stops at once.
     """
 
-    def __init__(self, folder: RunFolder, tables: Sequence[Written], every: int) -> None:
-        self.folder, self.tables, self.every = folder, tables, every
+    def __init__(
+        self, folder: RunFolder, tables: Sequence[Written], every: int, at_end: bool
+    ) -> None:
+        self.folder, self.tables, self.every, self.at_end = folder, tables, every, at_end
         self._received: signal.Signals | None = None
         self._handlers: dict[signal.Signals, Any] = {}
         self._beat = 0.0
@@ -71,7 +73,8 @@ class Checkpoint(pl.Callback):
         if time.monotonic() - self._beat > _HEARTBEAT_SECONDS:
             self._beat = time.monotonic()
             self.folder.update_status(step=done, updated=time.time())
-        if done % self.every and not self._received:
+        ending = self.at_end and done == trainer.max_steps
+        if done % self.every and not ending and not self._received:
             return
         for table in self.tables:
             table.write()

@@ -45,14 +45,13 @@ class Norms(pl.Callback):
         after = [p.detach() for p in network.parameters()]
         updates = torch._foreach_norm(torch._foreach_sub(after, self._before))
         weights = torch._foreach_norm(self._before)
-        columns = torch.stack(
-            [torch.stack(list(c)) for c in (self._norms, updates, weights)], dim=1
-        )
+        columns = [torch.stack(list(norms)) for norms in (self._norms, updates, weights)]
+        values = torch.stack(columns, dim=1).tolist()
         names = [name for name, _ in network.named_parameters()]
         self.table.add(
             [
-                (trainer.global_step - 1, layer_of.get(name), name, *values)
-                for name, values in zip(names, columns.tolist(), strict=True)
+                (trainer.global_step - 1, layer_of.get(name), name, *row)
+                for name, row in zip(names, values, strict=True)
             ]
         )
         self._before = []

@@ -65,7 +65,7 @@ class Noise(nn.Module):
     @torch.inference_mode(False)  # buffers made in an evaluation must serve in training too
     @torch.no_grad()
     def draw(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (s, m), float32, for activations like a; kept until the step or a's layout changes."""
+        """Return (s, m), float32, for activations like a; kept until moment or layout changes."""
         key = self.moment.key("noise", self.layer)
         wanted = (key, a.shape, a.stride(), a.device)
         if self._drawn != wanted:

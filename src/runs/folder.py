@@ -20,9 +20,13 @@ def whole(target: Path) -> Iterator[Path]:
     """Give a temporary path beside ``target`` and rename it into place once it is written."""
     temporary = target.with_name(f".{target.name}.tmp")
     yield temporary
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
+    _sync(temporary)
     temporary.replace(target)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 class RunFolder:
@@ -92,6 +96,7 @@ class RunFolder:
         newest, previous = (self.path / name for name in CHECKPOINTS)
         with whole(newest) as temporary:
             yield temporary
+            _sync(temporary)
             if newest.exists():
                 newest.replace(previous)
 
