@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.compose import SettingsError, one_line, screened, settings_of
 from src.runs.identity import run_name
-from src.runs.needs import needs
+from src.runs.needs import merged, needs
 from src.runs.store import Held, RunStore
 
 
@@ -32,7 +32,8 @@ def cell(config: DictConfig) -> str:
             if folder is None:
                 return str(store.folder(name).state())
             # All probes asked for so far: the training is the same, and nothing is taken away.
-            wanted = (store.folder(name).status() or {}).get("probes", {}) | wanted
+            before = folder.status() or store.folder(name).status() or {}
+            wanted = merged(before.get("probes", {}), wanted)
             folder.write_config(OmegaConf.to_yaml(config, resolve=True))
             from src.training import train  # imports torch, which takes seconds
 

@@ -46,7 +46,7 @@ def train(
     now = {"state": "running", "message": None, "attempts": before["attempts"] + 1}
     now |= {"attempt_began": began, "updated": began}
     what = {"max_steps": settings.max_steps, "probes": probes}
-    if before.get("probes", probes) != probes:
+    if before.get("probes", {}) != probes:
         folder.remove_checkpoints()
     folder.update_status(**before | now | what | provenance())
 

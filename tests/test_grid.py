@@ -99,7 +99,7 @@ class TestAnnounce:
         printed(Grid(cells).announce)
         manifest = json.loads((tmp_path / "sweeps" / "mine.json").read_text())
         assert manifest["cells"] == [
-            {"overrides": list(c.overrides), "run": c.run, "probes": []} for c in cells
+            {"overrides": list(c.overrides), "run": c.run, "probes": {}} for c in cells
         ]
 
 

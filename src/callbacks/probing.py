@@ -21,7 +21,8 @@ class Probing(pl.Callback):
     """Hook the gradient before an update and the parameters around it, and let the probes look.
 
     A step is probed once, when the optimiser has taken it, so gradient accumulation makes no
-    difference. A probe that raises is told of once and left out from then on; the run goes on.
+    difference. A probe that raises is told of once and left out from then on, also by a run that is
+    resumed; the run goes on.
     """
 
     def __init__(
@@ -32,12 +33,14 @@ class Probing(pl.Callback):
     ) -> None:
         self.folder, self.probes, self.fixed = folder, dict(probes), fixed
         self.tables = {name: Table(folder.path, name) for name in probes}
+        self.failures: dict[str, str] = {}
         self._due: list[str] = []
         self._before: dict[str, Tensor] = {}
         self._gradient: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take up the rows of a run that is resumed."""
+        self.folder.update_status(probe_failures=self.failures)
         for table in self.tables.values():
             table.start(trainer.global_step)
 
@@ -46,7 +49,11 @@ class Probing(pl.Callback):
     ) -> None:
         """Keep gradient and parameters if a probe is due at this step."""
         step, last = trainer.global_step, trainer.max_steps - 1
-        self._due = [n for n, chosen in self.probes.items() if _due(n, chosen.every, step, last)]
+        self._due = [
+            name
+            for name, chosen in self.probes.items()
+            if name not in self.failures and _due(name, chosen.every, step, last)
+        ]
         if self._due:
             named = list(pl_module.network.named_parameters())
             self._before = {name: p.detach().clone() for name, p in named}
@@ -63,9 +70,8 @@ class Probing(pl.Callback):
                 rows = MEASURES[name](view, chosen)
             except Exception as error:
                 _log.exception("the probe %s failed at step %d", name, trainer.global_step - 1)
-                message = f"failed at step {trainer.global_step - 1}: {error}"
-                self.folder.update_status(probe_failures={name: message})
-                del self.probes[name]
+                self.failures[name] = f"failed at step {trainer.global_step - 1}: {error}"
+                self.folder.update_status(probe_failures=self.failures)
             else:
                 self.tables[name].add(rows)
                 self._mirror(trainer, name, rows)
@@ -84,6 +90,14 @@ class Probing(pl.Callback):
         """Write the tables."""
         for table in self.tables.values():
             table.write()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which probes failed, for the checkpoint."""
+        return {"failures": self.failures}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back from the checkpoint."""
+        self.failures = state_dict["failures"]
 
     def _view(self, step: int, module: Any, chosen: ProbesSettings, batch: Batch) -> View:
         precision = getattr(torch, chosen.precision)

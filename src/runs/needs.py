@@ -1,6 +1,7 @@
 """What a command asks of a run's probes, and whether a run has it."""
 
 import dataclasses
+import math
 from typing import Any
 
 from src.settings import Settings
@@ -20,6 +21,16 @@ def met(have: Needs, wanted: Needs) -> bool:
     A cadence serves another that is a multiple of it; all else must be equal.
     """
     return all(probe in have and _serves(have[probe], asked) for probe, asked in wanted.items())
+
+
+def merged(have: Needs, wanted: Needs) -> Needs:
+    """Return what serves both; where two settings of a probe exclude each other, the wanted."""
+    both = dict(have)
+    for probe, asked in wanted.items():
+        every = math.gcd(asked["every"], have.get(probe, asked)["every"])
+        held = have.get(probe, asked) | {"every": every}
+        both[probe] = held if _serves(held, asked) else asked
+    return both
 
 
 def _serves(have: dict[str, Any], asked: dict[str, Any]) -> bool:

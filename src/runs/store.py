@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from src.runs.folder import RunFolder, whole
-from src.runs.needs import Needs
+from src.runs.needs import Needs, merged
 
 
 class Held(Exception):
@@ -63,12 +63,12 @@ class RunStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock(f"sweep-{sweep}", timeout=60):
             known = json.loads(path.read_text())["cells"] if path.exists() else []
-            merged: dict[str, dict[str, Any]] = {}
+            by_run: dict[str, dict[str, Any]] = {}
             for cell in [*known, *cells]:
-                before = merged.get(cell["run"], {"probes": {}})
-                merged[cell["run"]] = cell | {"probes": before["probes"] | cell["probes"]}
+                before = by_run.get(cell["run"], {"probes": {}})
+                by_run[cell["run"]] = cell | {"probes": merged(before["probes"], cell["probes"])}
             with whole(path) as temporary:
-                text = json.dumps({"sweep": sweep, "cells": list(merged.values())}, indent=1)
+                text = json.dumps({"sweep": sweep, "cells": list(by_run.values())}, indent=1)
                 temporary.write_text(text + "\n")
 
     def _lock(self, name: str, timeout: float) -> FileLock:

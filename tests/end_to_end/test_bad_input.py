@@ -69,7 +69,7 @@ def test_two_bad_cells_are_two_lines(refused):
 def test_a_grid_has_one_folder(command, tmp_path):
     two = replace(command, runs_dir=Path(f"{tmp_path}/a,{tmp_path}/b"))
     (line,) = two("data=digits", code=2).stderr.splitlines()
-    assert line.startswith("runs_dir: a grid has one folder")
+    assert line.startswith("runs_dir: a grid has one, give one value")
     assert not (tmp_path / "a").exists()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from filelock import Timeout
 
+from src.runs.needs import Needs
 from src.runs.store import Held, RunStore
 
 RUN = "vgg-01234567"
@@ -20,10 +21,21 @@ class Crash(Exception):
     pass
 
 
-def train(store: RunStore, content: str, state: str = "completed", again: bool = False) -> None:
-    with store.writing(RUN, again) as folder:
+ICS = {"ics": {"every": 10, "precision": "float32"}}
+LANDSCAPE = {"landscape": {"every": 10, "precision": "float32"}}
+
+
+def train(
+    store: RunStore,
+    content: str,
+    state: str = "completed",
+    wanted: Needs | None = None,
+    force: bool = False,
+) -> None:
+    wanted = wanted or {}
+    with store.writing(RUN, wanted, force) as folder:
         folder.write_config(content)
-        folder.update_status(state=state)
+        folder.update_status(state=state, probes=wanted)
 
 
 def content(store: RunStore) -> str:
@@ -32,43 +44,65 @@ def content(store: RunStore) -> str:
 
 class TestWriting:
     def test_gives_the_run_s_own_folder(self, store):
-        with store.writing(RUN, again=False) as folder:
+        with store.writing(RUN, {}) as folder:
             assert folder.path == store.root / RUN
             assert folder.path.is_dir()
 
     def test_an_unfinished_run_is_continued_where_it_stands(self, store):
         train(store, "first", state="running")
-        for again in (False, True):
-            with store.writing(RUN, again) as folder:
+        for force in (False, True):
+            with store.writing(RUN, {}, force) as folder:
+                assert folder.path == store.root / RUN
                 assert (folder.path / "config.yaml").read_text() == "first"
 
-    def test_an_ended_run_is_given_as_it_is_unless_asked_for_again(self, store):
-        train(store, "first")
-        with store.writing(RUN, again=False) as folder:
-            assert folder.ended() and folder.path == store.root / RUN
+    @pytest.mark.parametrize("state", ["completed", "diverged"])
+    def test_of_an_ended_run_nothing_is_left_to_do_unless_forced(self, store, state):
+        train(store, "first", state)
+        with store.writing(RUN, {}) as folder:
+            assert folder is None
+        assert store.folder(RUN).ended() and content(store) == "first"
+        with store.writing(RUN, {}, force=True) as folder:
+            assert folder is not None and not folder.ended()
+
+    @pytest.mark.parametrize("state", ["completed", "diverged"])
+    def test_an_ended_run_that_lacks_a_probe_is_replaced_whole(self, store, state):
+        train(store, "first", state, wanted=ICS)
+        (store.folder(RUN).path / "only-in-first").touch()
+        with store.writing(RUN, ICS) as folder:
+            assert folder is None
+        with store.writing(RUN, ICS | LANDSCAPE) as folder:
+            assert folder.path != store.root / RUN and not folder.ended()
+            folder.write_config("second")
+            folder.update_status(state=state, probes=ICS | LANDSCAPE)
+            assert content(store) == "first" and store.folder(RUN).serves(ICS)
+        assert content(store) == "second"
+        assert not (store.folder(RUN).path / "only-in-first").exists()
+        for wanted in ({}, ICS, LANDSCAPE, ICS | LANDSCAPE):
+            with store.writing(RUN, wanted) as folder:
+                assert folder is None
 
     def test_lets_go_after_an_error(self, store):
-        with pytest.raises(Crash), store.writing(RUN, again=False):
+        with pytest.raises(Crash), store.writing(RUN, {}):
             raise Crash
         train(store, "second")
         assert content(store) == "second"
 
     def test_a_timeout_of_the_training_s_own_is_not_another_writer(self, store):
-        with pytest.raises(Timeout), store.writing(RUN, again=False):
+        with pytest.raises(Timeout), store.writing(RUN, {}):
             raise Timeout("the data's lock")
 
 
 def hold(root: Path, entered: object, leave: object) -> None:
-    with RunStore(root).writing(RUN, again=False):
+    with RunStore(root).writing(RUN, {}):
         entered.set()
         leave.wait(60)
 
 
 class TestOneWriter:
     def refused(self, store: RunStore) -> None:
-        with pytest.raises(Held, match=RUN), RunStore(store.root).writing(RUN, again=False):
+        with pytest.raises(Held, match=RUN), RunStore(store.root).writing(RUN, {}):
             raise AssertionError("two writers")
-        with RunStore(store.root).writing("vgg-89abcdef", again=False):
+        with RunStore(store.root).writing("vgg-89abcdef", {}):
             pass  # another run is free
 
     def test_across_threads(self, store):
@@ -97,7 +131,7 @@ class TestOneWriter:
         train(store, "mine")
 
     def test_within_a_thread(self, store):
-        with store.writing(RUN, again=False):
+        with store.writing(RUN, {}):
             self.refused(store)
 
 
@@ -105,7 +139,7 @@ class TestAgain:
     def test_old_folder_stays_whole_until_the_new_run_has_ended(self, store):
         train(store, "old")
         (store.folder(RUN).path / "only-in-old").touch()
-        with store.writing(RUN, again=True) as folder:
+        with store.writing(RUN, {}, force=True) as folder:
             assert folder.path != store.root / RUN
             assert not folder.ended()
             folder.write_config("new")
@@ -119,20 +153,20 @@ class TestAgain:
     @pytest.mark.parametrize("state", ["running", "failed"])
     def test_a_new_run_that_does_not_end_leaves_the_old_and_is_continued(self, store, state):
         train(store, "old")
-        with pytest.raises(Crash), store.writing(RUN, again=True) as folder:
+        with pytest.raises(Crash), store.writing(RUN, {}, force=True) as folder:
             folder.write_config("new")
             folder.update_status(state=state)
             raise Crash
         assert content(store) == "old"
-        with store.writing(RUN, again=True) as folder:
+        with store.writing(RUN, {}, force=True) as folder:
             assert (folder.path / "config.yaml").read_text() == "new"
             folder.update_status(state="completed")
         assert content(store) == "new"
 
-    @pytest.mark.parametrize("again", [False, True])
+    @pytest.mark.parametrize("force", [False, True])
     @pytest.mark.parametrize("renames", [0, 1, 2])
     def test_an_interrupted_swap_is_finished_by_the_next_start(
-        self, store, monkeypatch, renames, again
+        self, store, monkeypatch, renames, force
     ):
         train(store, "old")
         real, done = Path.rename, []
@@ -148,13 +182,14 @@ class TestAgain:
             if renames == 2:  # between the last rename and the removal of the old folder
                 patch.setattr("src.runs.store.shutil.rmtree", self.crash_on_existing)
             with pytest.raises(Crash):
-                train(store, "new", again=True)
-        with store.writing(RUN, again) as folder:
+                train(store, "new", force=True)
+        with store.writing(RUN, {}, force) as folder:
             assert content(store) == "new" and store.folder(RUN).ended()
-            assert (folder.path == store.root / RUN) == (not again)
+            assert (folder is None) == (not force)
+            assert folder is None or folder.path != store.root / RUN
         assert content(store) == "new"
         leftover = {path.name for path in (store.root / ".again").iterdir()}
-        assert leftover == ({RUN} if again else set())
+        assert leftover == ({RUN} if force else set())
 
     @staticmethod
     def crash_on_existing(path: Path, ignore_errors: bool) -> None:
@@ -165,7 +200,7 @@ class TestAgain:
 class TestSweep:
     @staticmethod
     def cell(run: str, *overrides: str) -> dict[str, object]:
-        return {"overrides": overrides, "run": run, "probes": []}
+        return {"overrides": overrides, "run": run, "probes": {}}
 
     def manifest(self, store: RunStore, sweep: str) -> dict[str, object]:
         return json.loads((store.root / "sweeps" / f"{sweep}.json").read_text())
@@ -177,6 +212,19 @@ class TestSweep:
         assert manifest["sweep"] == "fig"
         assert [cell["run"] for cell in manifest["cells"]] == ["a", "b", "c"]
         assert manifest["cells"][1]["overrides"] == ["seed=1", "logger=none"]
+
+    def test_a_run_s_probes_are_gathered(self, store):
+        wanted = [
+            ICS,
+            {"ics": ICS["ics"] | {"every": 5}} | LANDSCAPE,
+            {"ics": ICS["ics"] | {"every": 20}},
+            {},
+        ]
+        store.add_to_sweep("fig", [self.cell("a") | {"probes": probes} for probes in wanted])
+        (cell,) = self.manifest(store, "fig")["cells"]
+        assert cell["probes"] == {"ics": ICS["ics"] | {"every": 5}} | LANDSCAPE
+        store.add_to_sweep("fig", [self.cell("a") | {"probes": ICS}])
+        assert self.manifest(store, "fig")["cells"] == [cell]
 
     def test_sweeps_are_apart(self, store):
         store.add_to_sweep("one", [self.cell("a")])

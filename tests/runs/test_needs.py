@@ -1,0 +1,67 @@
+import json
+
+import pytest
+
+from src.runs.needs import merged, met, needs
+
+
+@pytest.fixture
+def asked(settings):
+    return lambda *overrides: needs(settings(*overrides))
+
+
+def test_each_probe_has_its_settings(asked):
+    wanted = asked("probes=paper", "probes.every=7", "probes.layers=[1,2]")
+    assert list(wanted) == ["ics", "landscape", "activations"]
+    for chosen in wanted.values():
+        assert (chosen["every"], chosen["layers"]) == (7, [1, 2])
+        assert "which" not in chosen
+    assert asked() == asked("probes=none") == {}
+
+
+def test_needs_survive_json(asked):
+    wanted = asked("probes=all")
+    assert json.loads(json.dumps(wanted)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "serves"),
+    [(5, 10, True), (20, 10, False), (10, 10, True), (1, 7, True), (3, 10, False)],
+)
+def test_a_cadence_serves_its_multiples(asked, have, want, serves):
+    have, want = (asked("probes=ics", f"probes.every={every}") for every in (have, want))
+    assert met(have, want) == serves
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("probes.layers=[1]", "probes.units=3", "probes.batch=fixed", "probes.fixed_batches=1"),
+        *("probes.objective=penalised", "probes.precision=float64", "probes.update=gradient"),
+        *("probes.step_sizes=[1.0]", "probes.step_sizes_are=absolute"),
+        *("probes.metrics=[euclidean]", "probes.directions=[random]"),
+    ],
+)
+def test_all_else_must_be_equal(asked, override):
+    assert not met(asked("probes=ics"), asked("probes=ics", override))
+
+
+def test_every_probe_wanted_must_be_there(asked):
+    both = asked("probes=paper")
+    assert met(both, {}) and met({}, {}) and met(both, asked("probes=ics"))
+    assert not met(asked("probes=ics"), both) and not met({}, asked("probes=ics"))
+
+
+def test_what_is_gathered_serves_all(asked):
+    have = asked("probes=ics", "probes.every=15")
+    want = asked("probes=paper", "probes.every=10")
+    both = merged(have, want)
+    assert met(both, have) and met(both, want) and both["ics"]["every"] == 5
+    assert merged(both, have) == merged(both, want) == merged({}, both) == merged(both, {}) == both
+
+
+def test_of_settings_that_exclude_each_other_the_wanted_stay(asked):
+    have = asked("probes=paper", "probes.every=5")
+    want = asked("probes=ics", "probes.precision=float64")
+    both = merged(have, want)
+    assert both == have | want and met(both, asked("probes=landscape", "probes.every=5"))
