@@ -1,0 +1,200 @@
+"""Probes in real trainings of tiny networks."""
+
+import polars
+import pytest
+import torch
+
+from src import fit
+from src.callbacks import probing
+from src.runs.folder import RunFolder
+from src.runs.needs import needs
+from src.settings import VARIANTS
+from src.training import train
+
+TINY = (
+    *("data=digits", "scale=smoke", "logger=none", "model.depth=11", "model.width=0.04"),
+    *("model.head=linear", "data.batch_size=16", "max_steps=3", "log_every=1", "eval_every=100"),
+    *("noise.passes=1", "keep_checkpoints=true", "accelerator=cpu", "threads=1"),
+    *("probes.every=1", "probes.fixed_batches=1", "probes.units=2", "optim.momentum=0.5"),
+)
+FEW_IMAGES = 32
+
+
+@pytest.fixture
+def run(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "TRAIN_EVAL_IMAGES", FEW_IMAGES)
+
+    def made(name, *overrides):
+        chosen = settings(*TINY, *overrides)
+        folder = RunFolder(tmp_path / name)
+        folder.path.mkdir(exist_ok=True)
+        torch.manual_seed(3)
+        assert train(chosen, needs(chosen), folder, name, {}) == "completed"
+        return folder
+
+    return made
+
+
+def table(folder, name):
+    return polars.read_parquet(folder.path / f"{name}.parquet")
+
+
+def same(one, other):
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if torch.is_tensor(one) else one == other
+
+
+def trained(folder):
+    saved = torch.load(folder.checkpoints()[0])
+    return {key: saved[key] for key in ("state_dict", "optimizer_states", "global_step")}
+
+
+def assert_untouched(run, model, *probes):
+    plain = run("plain", f"model={model}", "probes=none")
+    state = torch.get_rng_state()
+    probed = run("probed", f"model={model}", *probes)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert same(trained(plain), trained(probed))
+    for name in ("metrics", "norms"):
+        assert table(plain, name).equals(table(probed, name), null_equal=True)
+    return probed
+
+
+@pytest.mark.parametrize("model", VARIANTS)
+def test_training_is_untouched(run, model):
+    probed = assert_untouched(run, model, "probes=all", "max_steps=2")
+    assert probed.status()["probe_failures"] == {}
+    for name in ("ics", "landscape", "activations", "curvature"):
+        assert table(probed, name)["step"].unique().sort().to_list() == [0, 1]
+
+
+def test_also_where_a_point_overflows(run):
+    probes = ("probes=landscape", "probes.step_sizes=[1e30]", "max_steps=2")
+    probed = assert_untouched(run, "vgg_noisy", *probes)
+    rows = table(probed, "landscape")
+    assert not rows["loss"].is_finite().all() and rows["loss_at_zero"].is_finite().all()
+
+
+def test_also_where_a_probe_raises(run, monkeypatch):
+    real = probing.MEASURES["ics"]
+
+    def broken(view, settings):
+        if view.step == 1:
+            raise ValueError("by a test")
+        return real(view, settings)
+
+    monkeypatch.setattr(probing, "MEASURES", {**probing.MEASURES, "ics": broken})
+    probed = assert_untouched(run, "vgg_bn", "probes=paper")
+    assert probed.status()["probe_failures"] == {"ics": "failed at step 1: by a test"}
+    assert (probed.path / "train.log").read_text().count("ValueError: by a test") == 1
+    assert table(probed, "ics")["step"].unique().to_list() == [0]
+    assert set(table(probed, "landscape")["step"]) == {0, 1, 2}
+
+
+def test_two_failures_are_both_told(run, monkeypatch):
+    def broken(view, settings):
+        raise ValueError("by a test")
+
+    monkeypatch.setattr(probing, "MEASURES", dict.fromkeys(probing.MEASURES, broken))
+    told = run("run", "probes=paper").status()["probe_failures"]
+    assert list(told) == ["ics", "landscape", "activations"]
+
+
+def test_a_gradient_that_is_not_the_optimiser_s_is_noticed(run, monkeypatch):
+    real = probing.Probing._view
+
+    def tampered(*arguments):
+        view = real(*arguments)
+        view.gradient = {name: 1.1 * g for name, g in view.gradient.items()}
+        return view
+
+    monkeypatch.setattr(probing.Probing, "_view", tampered)
+    told = run("run", "probes=ics").status()["probe_failures"]
+    assert "not the gradient that the optimiser was given" in told["ics"]
+
+
+def test_steps_are_multiples_of_the_cadence_and_the_last_activations_in_pairs(run):
+    folder = run("run", "probes=paper", "probes.every=3", "max_steps=6")
+    assert table(folder, "ics")["step"].unique().sort().to_list() == [0, 3, 5]
+    assert table(folder, "activations")["step"].unique().sort().to_list() == [0, 1, 3, 4, 5]
+    assert not table(folder, "ics").select("step", "layer").is_duplicated().any()
+
+
+def test_a_killed_and_resumed_run_has_the_rows_of_one_never_killed(run, monkeypatch):
+    probes = ("probes=paper", "probes.every=2", "max_steps=5", "checkpoint_every=2")
+    whole = run("whole", *probes)
+    real = probing.Probing.on_train_batch_end
+
+    def killed(self, trainer, *arguments):
+        real(self, trainer, *arguments)
+        if trainer.global_step == 4:
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(probing.Probing, "on_train_batch_end", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            run("killed", *probes)
+    resumed = run("killed", *probes)
+    for name in ("ics", "landscape", "activations", "norms", "metrics"):
+        assert table(whole, name).equals(table(resumed, name), null_equal=True)
+    assert same(trained(whole), trained(resumed))
+
+
+def test_rows_agree_with_what_training_saw(run):
+    folder = run("run", "model=vgg_noisy", "probes=paper", "probes.step_sizes=[0.5]")
+    ics = table(folder, "ics")
+    first = ics.filter(polars.col("layer") == 1)
+    assert (first["l2"] == 0).all() and (ics.filter(polars.col("layer") > 1)["l2"] > 0).all()
+    both = ics.join(table(folder, "norms"), on=["step", "layer", "name"], suffix="_seen")
+    assert len(both) == len(ics)
+    for column in ("grad_norm", "weight_norm"):
+        torch.testing.assert_close(
+            both[column].to_torch(), both[f"{column}_seen"].to_torch(), rtol=1e-3, atol=1e-6
+        )
+    loss = table(folder, "metrics").filter(polars.col("name") == "train/loss")
+    rows = table(folder, "landscape").filter(polars.col("metric") == "euclidean").join(loss, "step")
+    assert len(rows) == 3 and rows["eta"].unique().to_list() == [0.05]
+    torch.testing.assert_close(
+        rows["loss_at_zero"].to_torch(), rows["value"].to_torch(), rtol=1e-5, atol=0
+    )
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["probes.update=gradient", "probes.batch=fixed", "probes.precision=float64"],
+)
+def test_choices_are_heeded(run, override):
+    plain = table(run("plain", "probes=ics"), "ics")
+    folder = run("chosen", "probes=ics", override, "probes.layers=[2,3]")
+    chosen = table(folder, "ics")
+    assert folder.status()["probe_failures"] == {}
+    assert chosen["layer"].unique().sort().to_list() == [2, 3]
+    old = plain.filter(polars.col("layer").is_in([2, 3]))
+    assert chosen["l2"].to_list() != old["l2"].to_list()
+    if override == "probes.precision=float64":
+        torch.testing.assert_close(
+            chosen["grad_norm"].to_torch(), old["grad_norm"].to_torch(), rtol=1e-3, atol=0
+        )
+
+
+def test_probes_of_a_bf16_run_compute_in_float32(run, monkeypatch):
+    seen = []
+    measure = probing.MEASURES["ics"]
+    monkeypatch.setattr(
+        probing, "MEASURES", {"ics": lambda view, s: seen.append(view) or measure(view, s)}
+    )
+    folder = run("run", "probes=ics", "precision=bf16-mixed", "max_steps=1")
+    assert folder.status()["probe_failures"] == {}
+    assert {p.dtype for p in seen[0].before.values()} == {torch.float32}
+
+
+def test_a_run_begun_with_other_probes_begins_anew(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(probing.Probing, "write", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("run", "probes=none", "checkpoint_every=2")
+    folder = run("run", "probes=ics")
+    assert set(table(folder, "ics")["step"]) == {0, 1, 2}
