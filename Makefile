@@ -34,12 +34,12 @@ lint: setup ## check style, types and who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup ## time a training step and each probe
+bench: setup ## time a training step, the noise, the loader, the start; writes bench.json
 	$(BIN)/python bench.py $(ARGS)
 
-sweep: setup ## run a named sweep: SWEEP=fig2_noise [LAUNCHER=slurm SEEDS=0,1,2 SCALE=paper]
+sweep: setup ## run a named sweep: SWEEP=fig2_noise [SEEDS=0,1,2 SCALE=paper]
 	$(BIN)/python -m src.train -m +sweeps=$(or $(SWEEP),$(error make sweep SWEEP=NAME, one of: $(basename $(notdir $(wildcard sweeps/*.yaml))))) \
-	  $(if $(LAUNCHER),hydra/launcher=$(LAUNCHER)) $(if $(SEEDS),seed=$(SEEDS)) $(if $(SCALE),scale=$(SCALE)) $(ARGS)
+	  $(if $(SEEDS),seed=$(SEEDS)) $(if $(SCALE),scale=$(SCALE)) $(ARGS)
 
 lock: setup ## renew requirements.lock from pyproject.toml (ARGS="--upgrade" for newer versions)
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra slurm --universal --python-version 3.11 \

@@ -23,6 +23,7 @@ from src.runs.folder import RunFolder
 from src.runs.needs import Needs
 from src.settings import ProbesSettings, Settings
 
+_log = logging.getLogger(__name__)
 TRAIN_EVAL_IMAGES = 10_000
 # Lightning talks about devices, tips and its own loggers; what a user must know we say ourselves.
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -99,12 +100,22 @@ def fit(
     model = models.build(settings, dataset.classes)
     if channels_last:
         model.to(memory_format=torch.channels_last)
-    checkpoint = next(iter(folder.checkpoints()), None)
     try:
-        trainer.fit(model, batches, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(model, batches, ckpt_path=_newest_whole(folder), weights_only=True)
     finally:
         for table in tables if record.rows else ():
             table.write()
+
+
+def _newest_whole(folder: RunFolder) -> Path | None:
+    for path in folder.checkpoints():
+        try:
+            torch.load(path, weights_only=True, map_location="cpu")
+        except Exception as error:
+            _log.warning("%s is damaged (%s): the one before it is tried", path, error)
+        else:
+            return path
+    return None
 
 
 def _device(accelerator: str) -> torch.device:

@@ -35,15 +35,18 @@ def start(
             return _logger(settings, folder, run, config, attempt)
         except Exception as error:
             wandb.teardown()
-            reason = str(error).splitlines()[0]
-            _log.warning("W&B does not start (%s): this run is %s", reason, instead)
+            _log.warning("W&B does not start (%s): this run is %s", _reason(error), instead)
     return False
 
 
-def finish() -> None:
-    """End W&B's run, if there is one; what has not reached the server by then stays here."""
+def finish(ended: bool) -> None:
+    """End W&B's run, if there is one; what has not reached the server by then stays here.
+
+    Args:
+        ended: Whether the training came to its end; W&B shows the run as failed otherwise.
+    """
     try:
-        wandb.finish()
+        wandb.finish(exit_code=0 if ended else 1)
     except Exception:  # its process died, as the logger has said: the next cell finds no trace
         with suppress(Exception):
             wandb.teardown()
@@ -62,8 +65,11 @@ class _Mirror(WandbLogger):
                 super().log_metrics({name: _shown(value) for name, value in metrics.items()}, step)
             except Exception as error:
                 self.lost = True
-                reason = str(error).splitlines()[0]
-                _log.warning("W&B was lost (%s); the run folder has everything", reason)
+                _log.warning("W&B was lost (%s); the run folder has everything", _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or repr(error)).splitlines()[0]
 
 
 def _shown(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,7 +60,9 @@ def main() -> None:
     try:
         hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="train")(cell)()
     except (SettingsError, HydraException, OmegaConfBaseException, ValueError) as error:
-        if debugging:
+        # A ValueError of Hydra's comes before its sweeper; from the sweeper on it would be our bug.
+        frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if debugging or (isinstance(error, ValueError) and "sweep" in frames):
             raise
         lines = error.lines if isinstance(error, SettingsError) else [one_line(error)]
         print(*lines, sep="\n", file=sys.stderr)

@@ -79,7 +79,7 @@ def train(
             end("failed", message=f"{type(error).__name__}: {error}")
             raise
         finally:
-            tracking.finish()
+            tracking.finish(folder.ended())
             if folder.ended() and not settings.keep_checkpoints:
                 folder.remove_checkpoints()
 

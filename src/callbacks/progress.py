@@ -49,14 +49,16 @@ class ProgressLine(pl.Callback):
     ) -> None:
         """Redraw at most twice a second, and at the end."""
         now, taken = time.monotonic(), trainer.global_step - self._first
-        if taken == _WARM_UP_STEPS:
+        if taken == 1:  # the first step, slower than all others, does not count
+            self._start = now
+        elif taken == 1 + _WARM_UP_STEPS:
             self._estimate(now, trainer)
         due = now - self._drawn > _REFRESH_SECONDS or trainer.global_step == trainer.max_steps
         if self._line and due:
             self._drawn = now
             accuracy = (outputs["logits"].argmax(1) == batch[1]).float().mean()
-            speed = taken / (now - self._start)
-            figures = f"loss {outputs['loss']:.3f}  acc {accuracy:.3f}  {speed:.1f} steps/s"
+            speed = f"{(taken - 1) / (now - self._start):.1f} steps/s" if taken > 1 else ""
+            figures = f"loss {outputs['loss']:.3f}  acc {accuracy:.3f}  {speed}"
             self._line.update(self._task, completed=trainer.global_step, figures=figures)
 
     def _estimate(self, now: float, trainer: pl.Trainer) -> None:

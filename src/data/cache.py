@@ -83,7 +83,7 @@ def _write(path: Path, dataset: Dataset, fingerprint: str) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or repr(error)).splitlines()[0]
         raise DataError(
             f"{path} cannot be written ({reason}): make room, or name another folder as data.cache"
         ) from error

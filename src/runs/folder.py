@@ -1,6 +1,7 @@
 """A run's folder: what the run left, each file whole or absent."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from src.runs.needs import Needs, met
 
 Row = tuple[int, str, float]
 
+_log = logging.getLogger(__name__)
 ENDED = ("completed", "diverged")
 CHECKPOINTS = ("resume.ckpt", "resume.previous.ckpt")
 
@@ -19,14 +21,28 @@ CHECKPOINTS = ("resume.ckpt", "resume.previous.ckpt")
 def whole(target: Path) -> Iterator[Path]:
     """Give a temporary path beside ``target`` and rename it into place once it is written."""
     temporary = target.with_name(f".{target.name}.tmp")
-    yield temporary
-    _sync(temporary)
-    temporary.replace(target)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return a file's content; None, and a warning, where it is damaged, None where it is absent."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        _log.warning("%s is damaged (%s) and taken as absent", path, error)
+        return None
 
 
 class RunFolder:
@@ -36,11 +52,8 @@ class RunFolder:
         self.path = path
 
     def status(self) -> dict[str, Any] | None:
-        """Return ``status.json``, or None where there is none."""
-        try:
-            return json.loads((self.path / "status.json").read_text())
-        except FileNotFoundError:
-            return None
+        """Return ``status.json``, or None where there is none that can be read."""
+        return read_json(self.path / "status.json")
 
     def state(self) -> str | None:
         """Return running, completed, diverged or failed; None before the first attempt."""
@@ -78,7 +91,12 @@ class RunFolder:
         path = self.path / "metrics.parquet"
         if not path.exists():
             return {}
-        last = polars.read_parquet(path).group_by("name").agg(polars.col("value").last())
+        try:
+            rows = polars.read_parquet(path)
+        except polars.exceptions.PolarsError as error:
+            _log.warning("%s is damaged (%s) and taken as absent", path, error)
+            return {}
+        last = rows.group_by("name").agg(polars.col("value").last())
         return dict(last.iter_rows())
 
     def checkpoints(self) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from src.runs.folder import RunFolder, whole
+from src.runs.folder import RunFolder, read_json, whole
 from src.runs.needs import Needs, merged
 
 
@@ -53,6 +53,8 @@ class RunStore:
                 yield None
                 return
             chosen = beside if final.ended() else final
+            if force and chosen is final:
+                final.remove_checkpoints()
             chosen.path.mkdir(parents=True, exist_ok=True)
             yield chosen
             self._adopt(beside, final)
@@ -62,7 +64,7 @@ class RunStore:
         path = self.root / "sweeps" / f"{sweep}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock(f"sweep-{sweep}", timeout=60):
-            known = json.loads(path.read_text())["cells"] if path.exists() else []
+            known = (read_json(path) or {"cells": []})["cells"]
             by_run: dict[str, dict[str, Any]] = {}
             for cell in [*known, *cells]:
                 before = by_run.get(cell["run"], {"probes": {}})
