@@ -21,8 +21,8 @@ $(INSTALLED): requirements.lock
 	$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup ## train four nets at two rates on the digits: about a minute, no data needed
-	$(BIN)/python -m src.train -m data=digits scale=smoke max_steps=200 \
+demo: setup ## train four nets at two rates on the digits: a few minutes, no data needed
+	$(BIN)/python -m src.train -m data=digits scale=smoke model.depth=11 max_steps=300 \
 	  model=vgg,vgg_bn,vgg_noisy,vgg_plain_noisy optim.lr=0.1,0.5 $(ARGS)
 
 test: setup ## run the tests (ARGS="-k shift" for some)

@@ -162,7 +162,6 @@ class ProbesSettings:
     units: int = _whole(0)
     batch: str = _one_of("training", "fixed")
     fixed_batches: int = _whole(1)
-    objective: str = _one_of("data", "penalised")
     precision: str = _one_of("float32", "float64")
     update: str = _one_of("optimiser", "gradient")
     step_sizes: list[float] = _list_above(0)

@@ -71,7 +71,6 @@ OUT_OF_RANGE = [
     ("probes.units=-1", "a whole number of at least 0"),
     ("probes.batch=test", "one of training, fixed"),
     ("probes.fixed_batches=0", "a whole number of at least 1"),
-    ("probes.objective=l2", "one of data, penalised"),
     ("probes.precision=bfloat16", "one of float32, float64"),
     ("probes.update=adam", "one of optimiser, gradient"),
     ("probes.step_sizes=[0]", "a list of numbers above 0"),

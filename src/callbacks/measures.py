@@ -33,7 +33,6 @@ class View:
         after: The same after it.
         gradient: What the optimiser was given, by name.
         lr: The learning rate.
-        weight_decay: The factor of the L2 term in the probed objective.
         seed: The run's.
         fixed: Batches that stay the same throughout the run.
         exact: Whether training computes in float32 or better, as the probes do.
@@ -47,7 +46,6 @@ class View:
     after: dict[str, Tensor]
     gradient: dict[str, Tensor]
     lr: float
-    weight_decay: float
     seed: int
     fixed: Sequence[Batch]
     exact: bool

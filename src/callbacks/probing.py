@@ -102,7 +102,6 @@ class Probing(pl.Callback):
     def _view(self, step: int, module: Any, chosen: ProbesSettings, batch: Batch) -> View:
         precision = getattr(torch, chosen.precision)
         fixed = self.fixed(chosen.fixed_batches)
-        optim = module.settings.optim
         after = {name: p.detach().to(precision) for name, p in module.network.named_parameters()}
         return View(
             step=step,
@@ -112,8 +111,7 @@ class Probing(pl.Callback):
             before={name: value.to(precision) for name, value in self._before.items()},
             after=after,
             gradient=self._gradient,
-            lr=optim.lr,
-            weight_decay=optim.weight_decay if chosen.objective == "penalised" else 0.0,
+            lr=module.settings.optim.lr,
             seed=module.settings.seed,
             fixed=fixed,
             exact=module.settings.precision != "bf16-mixed",

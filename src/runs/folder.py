@@ -35,7 +35,7 @@ def _sync(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return a file's content; None, and a warning, where it is damaged, None where it is absent."""
+    """Return a file's content; None where it is absent or, with a warning, damaged."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:

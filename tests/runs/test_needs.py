@@ -37,7 +37,7 @@ def test_a_cadence_serves_its_multiples(asked, have, want, serves):
     "override",
     [
         *("probes.layers=[1]", "probes.units=3", "probes.batch=fixed", "probes.fixed_batches=1"),
-        *("probes.objective=penalised", "probes.precision=float64", "probes.update=gradient"),
+        *("probes.precision=float64", "probes.update=gradient"),
         *("probes.step_sizes=[1.0]", "probes.step_sizes_are=absolute"),
         *("probes.metrics=[euclidean]", "probes.directions=[random]"),
     ],
