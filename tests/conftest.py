@@ -3,6 +3,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -14,6 +15,10 @@ from src.settings import Settings
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["BATCHNORM_ROOT"] = str(ROOT)  # as src.train sets it
 torch.set_num_threads(1)
+# Where a change is judged, the same examples each time; at a desk, new ones.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if "CI" in os.environ:
+    hypothesis.settings.load_profile("ci")
 
 
 @functools.cache

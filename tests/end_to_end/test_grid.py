@@ -12,6 +12,7 @@ METRICS = {f"{s}/{k}" for s in ("train", "train_eval", "val") for k in ("loss", 
 STATUS = {
     *("state", "step", "max_steps", "message", "attempts", "seconds", "started", "updated"),
     *("versions", "git", "machine", "device", "threads", "data"),
+    *("attempt_began", "probes", "probe_failures"),
 }
 
 
@@ -36,7 +37,8 @@ def test_four_complete_folders(grid, status):
         assert run.name.startswith(config["model"]["name"] + "-")
         assert config["max_steps"] == 20 and "hydra" not in config
         assert {p.name for p in run.iterdir()} == {
-            *("config.yaml", "status.json", "metrics.parquet", "train.log", "wandb")
+            *("config.yaml", "status.json", "metrics.parquet", "norms.parquet"),
+            *("train.log", "wandb"),
         }
 
 

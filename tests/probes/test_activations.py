@@ -12,7 +12,12 @@ from src.probes.activations import BINS, activations, distribution
 class TestDistribution:
     @hypothesis(deadline=None, max_examples=60)
     @given(
-        values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=300),
+        # squares of smaller ones underflow in float32
+        values=st.lists(
+            st.floats(-1e6, 1e6, width=32).filter(lambda v: v == 0 or abs(v) > 1e-15),
+            min_size=1,
+            max_size=300,
+        ),
         dtype=st.sampled_from([torch.float32, torch.float64]),
     )
     def test_against_numpy(self, values, dtype):

@@ -62,8 +62,9 @@ class TestIdentities:
     def test_theorem_4_1_is_one(self, seed, m, units, spread):
         model, params, batch = instance(seed, m, units, spread)
         first, _ = at_layer(model, cross_entropy, batch, params, "1", [0])
-        close(first.left, first.right)
         shares = first.mean + first.correlation
+        whole = first.right / (1 - shares).clamp_min(1e-12)  # what the projection takes from
+        close(first.left / whole, first.right / whole)
         assert ((first.mean >= 0) & (first.correlation >= 0) & (shares <= 1 + 1e-9)).all()
 
     @hypothesis(deadline=None, max_examples=50)

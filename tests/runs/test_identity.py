@@ -49,7 +49,6 @@ RECORDING = {
     "probes.units": 3,
     "probes.batch": "fixed",
     "probes.fixed_batches": 2,
-    "probes.objective": "penalised",
     "probes.precision": "float64",
     "probes.update": "gradient",
     "probes.step_sizes": [1.0],
