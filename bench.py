@@ -57,7 +57,7 @@ def under_lightning(chosen: Settings) -> tuple[float, list[float]]:
     """Train as the command does; return the median step's seconds and the losses."""
     with tempfile.TemporaryDirectory() as place, step_times() as times:
         folder = RunFolder(Path(place))
-        train(chosen, folder, "bench", {})
+        train(chosen, {}, folder, "bench", {})
         losses = _losses(folder)
     return statistics.median(times), losses
 
