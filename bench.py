@@ -22,15 +22,15 @@ from rich.console import Console
 from rich.table import Table
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-ROOT = Path(__file__).parent
-os.environ["BATCHNORM_ROOT"] = str(ROOT)
-TURNS, WARM_UP, STEPS = 5, 3, 12
+from src import data, models
+from src.compose import settings_of
+from src.runs.folder import RunFolder
+from src.settings import Settings
+from src.training import train
 
-from src import data, models  # noqa: E402  the root must be known
-from src.compose import settings_of  # noqa: E402
-from src.runs.folder import RunFolder  # noqa: E402
-from src.settings import Settings  # noqa: E402
-from src.training import train  # noqa: E402
+ROOT = Path(__file__).parent
+os.environ["BATCHNORM_ROOT"] = str(ROOT)  # conf/train.yaml looks for sweeps/ there
+TURNS, WARM_UP, STEPS = 5, 3, 12
 
 
 def settings(*overrides: str) -> Settings:
