@@ -34,7 +34,7 @@ class View:
         gradient: What the optimiser was given, by name.
         lr: The learning rate.
         seed: The run's.
-        fixed: Batches that stay the same throughout the run.
+        fixed: Gives batches that stay the same throughout the run, to those who want them.
         exact: Whether training computes in float32 or better, as the probes do.
     """
 
@@ -47,7 +47,7 @@ class View:
     gradient: dict[str, Tensor]
     lr: float
     seed: int
-    fixed: Sequence[Batch]
+    fixed: Callable[[], Sequence[Batch]]
     exact: bool
 
 
@@ -175,7 +175,7 @@ def curvature(view: View, settings: ProbesSettings) -> list[Row]:
     along = curvature_probe.along_gradient(view.network, view.loss_fn, view.batch, view.before)
     stream = generator(view.seed, "probe", "lanczos", view.step, device=along.curvature.device)
     top = curvature_probe.largest_eigenvalue(
-        view.network, view.loss_fn, view.fixed, view.before, stream
+        view.network, view.loss_fn, view.fixed(), view.before, stream
     )
     gradient, smoothness, value, error = torch.stack(
         [x.double() for x in (along.curvature, along.smoothness, top.value, top.error)]

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -101,13 +102,13 @@ class Probing(pl.Callback):
 
     def _view(self, step: int, module: Any, chosen: ProbesSettings, batch: Batch) -> View:
         precision = getattr(torch, chosen.precision)
-        fixed = self.fixed(chosen.fixed_batches)
+        fixed = partial(self.fixed, chosen.fixed_batches)
         after = {name: p.detach().to(precision) for name, p in module.network.named_parameters()}
         return View(
             step=step,
             network=module.network,
             loss_fn=module.loss,
-            batch=batch if chosen.batch == "training" else fixed[0],
+            batch=batch if chosen.batch == "training" else fixed()[0],
             before={name: value.to(precision) for name, value in self._before.items()},
             after=after,
             gradient=self._gradient,
