@@ -3,7 +3,9 @@
 import difflib
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -46,6 +48,17 @@ def settings_of(config: DictConfig) -> Settings:
     if problems := settings.problems():
         raise SettingsError(problems)
     return settings
+
+
+def saved_settings(config: Path, changes: Sequence[str]) -> Settings:
+    """Return the settings of a run's ``config.yaml`` with some keys changed.
+
+    Raises:
+        SettingsError: If a value is out of its range.
+        OmegaConfBaseException: If a key does not exist or a value has the wrong type.
+    """
+    saved = OmegaConf.load(config)
+    return settings_of(cast(DictConfig, OmegaConf.merge(saved, OmegaConf.from_dotlist([*changes]))))
 
 
 def one_line(error: BaseException, config: DictConfig | None = None) -> str:

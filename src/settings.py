@@ -26,7 +26,17 @@ VARIANTS = {
 }
 
 
-PROBES = ("ics", "landscape", "activations", "curvature", "theory")
+# The probes, and the settings each of them heeds besides its cadence.
+PROBES = {
+    "ics": ("layers", "batch", "precision", "objective", "update"),
+    "landscape": (
+        *("batch", "precision", "objective", "step_sizes", "step_sizes_are"),
+        *("metrics", "directions"),
+    ),
+    "activations": ("layers", "units", "batch", "precision"),
+    "curvature": ("batch", "fixed_batches", "precision", "objective"),
+    "theory": ("layers", "units", "batch", "precision"),
+}
 TRAINING_IMAGES = {"cifar10": 50_000, "digits": 1_437}
 
 
@@ -163,6 +173,7 @@ class ProbesSettings:
     batch: str = _one_of("training", "fixed")
     fixed_batches: int = _whole(1)
     precision: str = _one_of("float32", "float64")
+    objective: str = _one_of("data", "penalised")
     update: str = _one_of("optimiser", "gradient")
     step_sizes: list[float] = _list_above(0)
     step_sizes_are: str = _one_of("multiples", "absolute")

@@ -72,6 +72,7 @@ OUT_OF_RANGE = [
     ("probes.batch=test", "one of training, fixed"),
     ("probes.fixed_batches=0", "a whole number of at least 1"),
     ("probes.precision=bfloat16", "one of float32, float64"),
+    ("probes.objective=test", "one of data, penalised"),
     ("probes.update=adam", "one of optimiser, gradient"),
     ("probes.step_sizes=[0]", "a list of numbers above 0"),
     ("probes.step_sizes_are=log", "one of multiples, absolute"),

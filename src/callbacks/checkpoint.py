@@ -34,14 +34,16 @@ class Stopped(SystemExit):
 class Checkpoint(pl.Callback):
     """Save every few steps and, when a signal asks, at the end of the step; then stop.
 
+    With ``keep`` a checkpoint is kept by its step too, and the last step has one.
+
     Comes last of the callbacks that record, so that a checkpoint holds all that its step produced.
     A second Ctrl-C stops at once.
     """
 
     def __init__(
-        self, folder: RunFolder, tables: Sequence[Written], every: int, at_end: bool
+        self, folder: RunFolder, tables: Sequence[Written], every: int, keep: bool
     ) -> None:
-        self.folder, self.tables, self.every, self.at_end = folder, tables, every, at_end
+        self.folder, self.tables, self.every, self.keep = folder, tables, every, keep
         self._received: signal.Signals | None = None
         self._handlers: dict[signal.Signals, Any] = {}
         self._beat = 0.0
@@ -73,12 +75,12 @@ class Checkpoint(pl.Callback):
         if time.monotonic() - self._beat > _HEARTBEAT_SECONDS:
             self._beat = time.monotonic()
             self.folder.update_status(step=done, updated=time.time())
-        ending = self.at_end and done == trainer.max_steps
+        ending = self.keep and done == trainer.max_steps
         if done % self.every and not ending and not self._received:
             return
         for table in self.tables:
             table.write()
-        with self.folder.new_checkpoint() as path:
+        with self.folder.new_checkpoint(kept=done if self.keep else None) as path:
             trainer.save_checkpoint(path)
         if self._received:
             raise Stopped(self._received, done)

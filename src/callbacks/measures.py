@@ -31,11 +31,12 @@ class View:
         batch: What the probes evaluate.
         before: The parameters before the update, by name, in the probes' precision.
         after: The same after it.
-        gradient: What the optimiser was given, by name.
+        gradient: Of the measured loss, from what the optimiser was given, by name.
         lr: The learning rate.
+        weight_decay: Coefficient of the L2 term in the measured loss; 0 for the data's alone.
         seed: The run's.
         fixed: Gives batches that stay the same throughout the run, to those who want them.
-        exact: Whether training computes in float32 or better, as the probes do.
+        exact: Whether training computes in the probe's precision.
     """
 
     step: int
@@ -46,6 +47,7 @@ class View:
     after: dict[str, Tensor]
     gradient: dict[str, Tensor]
     lr: float
+    weight_decay: float
     seed: int
     fixed: Callable[[], Sequence[Batch]]
     exact: bool
@@ -67,7 +69,9 @@ def ics(view: View, settings: ProbesSettings) -> list[Row]:
         after = {n: p - view.lr * view.gradient[n].to(p) for n, p in view.before.items()}
     only = settings.layers or None
     shift = internal_covariate_shift(
-        view.network, view.loss_fn, view.batch, view.before, after, only=only
+        *(view.network, view.loss_fn, view.batch, view.before, after),
+        only=only,
+        weight_decay=view.weight_decay,
     )
     weights = torch.stack([view.before[name].norm() for name in shift.names])
     columns = [shift.l2, shift.cosine, shift.relative, shift.grad_norm, shift.grad_norm_after]
@@ -98,7 +102,8 @@ def landscape(view: View, settings: ProbesSettings) -> list[Row]:
         for direction in settings.directions:
             given = None if direction == "gradient" else _random_direction(view)
             found = landscape_probe(
-                view.network, view.loss_fn, view.batch, view.before, sizes, given, metric
+                *(view.network, view.loss_fn, view.batch, view.before, sizes, given, metric),
+                weight_decay=view.weight_decay,
             )
             whole = [found.loss_at_zero, found.grad_norm, found.weight_norm]
             each = [found.loss, found.grad_norm_at, found.grad_diff, found.cosine, found.beta]
@@ -172,10 +177,13 @@ def activations(view: View, settings: ProbesSettings) -> list[Row]:
 
 def curvature(view: View, settings: ProbesSettings) -> list[Row]:
     """Return a row a quantity, each also times the learning rate."""
-    along = curvature_probe.along_gradient(view.network, view.loss_fn, view.batch, view.before)
+    along = curvature_probe.along_gradient(
+        view.network, view.loss_fn, view.batch, view.before, view.weight_decay
+    )
     stream = generator(view.seed, "probe", "lanczos", view.step, device=along.curvature.device)
     top = curvature_probe.largest_eigenvalue(
-        view.network, view.loss_fn, view.fixed(), view.before, stream
+        *(view.network, view.loss_fn, view.fixed(), view.before, stream),
+        weight_decay=view.weight_decay,
     )
     gradient, smoothness, value, error = torch.stack(
         [x.double() for x in (along.curvature, along.smoothness, top.value, top.error)]

@@ -48,12 +48,13 @@ class Norms(pl.Callback):
         columns = [torch.stack(list(norms)) for norms in (self._norms, updates, weights)]
         values = torch.stack(columns, dim=1).tolist()
         names = [name for name, _ in network.named_parameters()]
-        self.table.add(
-            [
-                (trainer.global_step - 1, layer_of.get(name), name, *row)
-                for name, row in zip(names, values, strict=True)
-            ]
-        )
+        step = trainer.global_step - 1
+        rows = [
+            (step, layer_of.get(name), name, *row) for name, row in zip(names, values, strict=True)
+        ]
+        self.table.add(rows)
+        for logger in trainer.loggers:
+            logger.log_metrics(self.table.scalars(rows), step)
         self._before = []
 
     def write(self) -> None:

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from src.callbacks.measures import MEASURES, Row, View
 from src.probes.evaluation import Batch
+from src.probes.layers import default_layers
 from src.runs.folder import RunFolder
 from src.runs.tables import Table
 from src.settings import ProbesSettings
 
 _log = logging.getLogger(__name__)
+_PRECISIONS = {"32-true": torch.float32, "64-true": torch.float64}
 
 
 class Probing(pl.Callback):
@@ -39,8 +41,17 @@ class Probing(pl.Callback):
         self._before: dict[str, Tensor] = {}
         self._gradient: dict[str, Tensor] = {}
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take up the rows of a run that is resumed."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Take up the rows of a run that is resumed.
+
+        Raises:
+            ValueError: If a probe is to look at a layer that is not there.
+        """
+        count = len(default_layers(pl_module.network))
+        for chosen in self.probes.values():
+            if max(chosen.layers, default=1) > count:
+                layers = f"probes.layers={chosen.layers}"
+                raise ValueError(f"{layers}: allowed are the layers 1 to {count}")
         self.folder.update_status(probe_failures=self.failures)
         for table in self.tables.values():
             table.start(trainer.global_step)
@@ -104,6 +115,11 @@ class Probing(pl.Callback):
         precision = getattr(torch, chosen.precision)
         fixed = partial(self.fixed, chosen.fixed_batches)
         after = {name: p.detach().to(precision) for name, p in module.network.named_parameters()}
+        optim = module.settings.optim
+        weight_decay, gradient = 0.0, self._gradient
+        if chosen.objective == "penalised" and optim.weight_decay:
+            weight_decay = optim.weight_decay
+            gradient = {n: g + weight_decay * self._before[n] for n, g in gradient.items()}
         return View(
             step=step,
             network=module.network,
@@ -111,11 +127,12 @@ class Probing(pl.Callback):
             batch=batch if chosen.batch == "training" else fixed()[0],
             before={name: value.to(precision) for name, value in self._before.items()},
             after=after,
-            gradient=self._gradient,
-            lr=module.settings.optim.lr,
+            gradient=gradient,
+            lr=optim.lr,
+            weight_decay=weight_decay,
             seed=module.settings.seed,
             fixed=fixed,
-            exact=module.settings.precision != "bf16-mixed",
+            exact=_PRECISIONS.get(module.settings.precision) == precision,
         )
 
 

@@ -24,11 +24,18 @@ class GradientCurvature:
 
 
 def along_gradient(
-    model: nn.Module, loss_fn: LossFunction, batch: Batch, params: Parameters
+    model: nn.Module,
+    loss_fn: LossFunction,
+    batch: Batch,
+    params: Parameters,
+    weight_decay: float = 0.0,
 ) -> GradientCurvature:
-    """Return the curvature along the batch's own gradient, in the precision of ``params``."""
+    """Return the curvature along the batch's own gradient, in the precision of ``params``.
+
+    ``weight_decay`` is the coefficient of the L2 term in the loss, see :class:`Evaluation`.
+    """
     with untouched() as rewind:
-        hessian = _Hessian(model, loss_fn, [batch], params)
+        hessian = _Hessian(model, loss_fn, [batch], params, weight_decay)
         _, gradient = hessian.evaluations[0].gradient(params, list(params))
         g = _flat(gradient)
         rewind()
@@ -52,6 +59,7 @@ def largest_eigenvalue(
     generator: torch.Generator,
     iterations: int = 50,
     tolerance: float = 1e-3,
+    weight_decay: float = 0.0,
 ) -> Eigenvalue:
     """Return the largest eigenvalue of the mean loss's Hessian, by Lanczos.
 
@@ -67,13 +75,14 @@ def largest_eigenvalue(
         generator: Draws the start vector, on the device of the parameters.
         iterations: At most so many Hessian-vector products.
         tolerance: Stop once the error is below this share of the value.
+        weight_decay: Coefficient of the L2 term in the loss, see :class:`Evaluation`.
     """
     like = next(iter(params.values()))
     size = sum(value.numel() for value in params.values())
     vector = like.new_empty(size).normal_(generator=generator)
     basis = vector.new_empty(min(iterations, size), size)
     with untouched() as rewind:
-        hessian = _Hessian(model, loss_fn, batches, params)
+        hessian = _Hessian(model, loss_fn, batches, params, weight_decay)
         diagonal, beside = [], []
         for k in range(len(basis)):
             basis[k] = vector / vector.norm()
@@ -105,9 +114,12 @@ class _Hessian:
         loss_fn: LossFunction,
         batches: Sequence[Batch],
         params: Parameters,
+        weight_decay: float,
     ) -> None:
         precision = next(iter(params.values())).dtype
-        self.evaluations = [Evaluation(model, loss_fn, batch, precision) for batch in batches]
+        self.evaluations = [
+            Evaluation(model, loss_fn, batch, precision, weight_decay) for batch in batches
+        ]
         self.params = params
 
     def __matmul__(self, vector: Tensor) -> Tensor:

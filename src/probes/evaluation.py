@@ -15,15 +15,23 @@ Parameters = Mapping[str, Tensor]
 class Evaluation:
     """The loss of a model on one batch, as a function of the parameters.
 
+    With ``weight_decay`` it has the L2 term ``weight_decay / 2 * ‖theta‖²``, whose gradient is what
+    SGD adds to that of the data.
+
     The model's mode is used as it is: in training mode, batch statistics. Each evaluation gets its
     own copies of the model's buffers, in the precision of the parameters, so that running
     statistics do not move.
     """
 
     def __init__(
-        self, model: nn.Module, loss_fn: LossFunction, batch: Batch, precision: torch.dtype
+        self,
+        model: nn.Module,
+        loss_fn: LossFunction,
+        batch: Batch,
+        precision: torch.dtype,
+        weight_decay: float = 0.0,
     ) -> None:
-        self.model, self.loss_fn = model, loss_fn
+        self.model, self.loss_fn, self.weight_decay = model, loss_fn, weight_decay
         self.inputs, self.targets = (_cast(part, precision) for part in batch)
         self.precision = precision
 
@@ -32,8 +40,8 @@ class Evaluation:
 
         Those that are not the model's are passed over.
         """
-        given = {id(p): params[name] for name, p in self.model.named_parameters()}
-        given |= {id(b): _cast(b.clone(), self.precision) for b in self.model.buffers()}
+        own = {id(p): params[name] for name, p in self.model.named_parameters()}
+        given = own | {id(b): _cast(b.clone(), self.precision) for b in self.model.buffers()}
         # Every place once: tie_weights would leave a module that stands in two places with
         # the parameters given here (pytorch#164759).
         places = {
@@ -43,7 +51,11 @@ class Evaluation:
             for name, tensor in kind(recurse=False, remove_duplicate=False)
         }
         outputs = functional_call(self.model, places, (self.inputs,), tie_weights=False)
-        return self.loss_fn(outputs, self.targets)
+        loss = self.loss_fn(outputs, self.targets)
+        if self.weight_decay:
+            squares = torch.stack([value.square().sum() for value in own.values()])
+            loss = loss + self.weight_decay / 2 * squares.sum()
+        return loss
 
     def gradient(self, params: Parameters, names: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
         """Return the loss at ``params`` and its gradient with respect to those named.

@@ -45,6 +45,7 @@ def landscape(
     step_sizes: Sequence[float],
     direction: Parameters | None = None,
     metric: str = "euclidean",
+    weight_decay: float = 0.0,
 ) -> Landscape:
     """Return loss and gradient at theta(eta) for each step size.
 
@@ -62,6 +63,7 @@ def landscape(
         step_sizes: The etas.
         direction: d, by name; default: the gradient.
         metric: ``euclidean`` or ``relative``.
+        weight_decay: Coefficient of the L2 term in the loss, see :class:`Evaluation`.
 
     Raises:
         ValueError: If the metric is neither.
@@ -69,7 +71,7 @@ def landscape(
     if metric not in ("euclidean", "relative"):
         raise ValueError(f"metric={metric}: allowed is euclidean or relative")
     names, theta = list(params), [value.detach() for value in params.values()]
-    evaluation = Evaluation(model, loss_fn, batch, theta[0].dtype)
+    evaluation = Evaluation(model, loss_fn, batch, theta[0].dtype, weight_decay)
     D = torch.stack([norm.detach() for norm in scales(params, default_layers(model)).values()])
     if metric == "euclidean":
         D = torch.ones_like(D)

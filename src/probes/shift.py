@@ -46,6 +46,7 @@ def internal_covariate_shift(
     after: Parameters,
     layers: Layers | None = None,
     only: Sequence[int] | None = None,
+    weight_decay: float = 0.0,
 ) -> Shift:
     """Return how far the update of the layers before it moves each layer's gradient.
 
@@ -65,6 +66,7 @@ def internal_covariate_shift(
             default: :func:`src.probes.layers.default_layers`.
         only: The layers to measure, counted from 1; default: all. They come in the order of
             ``layers``.
+        weight_decay: Coefficient of the L2 term in the loss, see :class:`Evaluation`.
 
     Raises:
         ValueError: If ``only`` names no layer or one that is not there.
@@ -75,7 +77,8 @@ def internal_covariate_shift(
     if not measured or not set(measured) <= set(counted):
         raise ValueError(f"only={only}: allowed are some of the layers 1 to {len(chosen)}")
     names = [chosen[i - 1][0] for i in measured]
-    evaluation = Evaluation(model, loss_fn, batch, next(iter(before.values())).dtype)
+    precision = next(iter(before.values())).dtype
+    evaluation = Evaluation(model, loss_fn, batch, precision, weight_decay)
 
     def mixed(i: int) -> dict[str, Tensor]:
         preceding = {name for layer in chosen[: i - 1] for name in layer}
@@ -116,7 +119,8 @@ def _carried(
     starts = [0, *(places[layer[0].partition(".")[0]] for layer in layers[1:])]
     inputs, targets, precision = evaluation.inputs, evaluation.targets, evaluation.precision
     for i, (start, end) in enumerate(pairwise([*starts, len(places)]), start=1):
-        yield Evaluation(model[start:], evaluation.loss_fn, (inputs, targets), precision)
+        rest = (model[start:], evaluation.loss_fn, (inputs, targets), precision)
+        yield Evaluation(*rest, evaluation.weight_decay)
         segment = Evaluation(model[start:end], lambda x, _: x, (inputs, targets), precision)
         with torch.no_grad():
             inputs = segment.loss(mixed(i + 1))

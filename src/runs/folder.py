@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,14 +110,27 @@ class RunFolder:
             path.unlink()
 
     @contextmanager
-    def new_checkpoint(self) -> Iterator[Path]:
-        """Give a path for a new checkpoint; the newest becomes the previous once this is whole."""
+    def new_checkpoint(self, kept: int | None = None) -> Iterator[Path]:
+        """Give a path for a new checkpoint; the newest becomes the previous once this is whole.
+
+        Args:
+            kept: The step to keep it by, under ``checkpoints/``, whatever comes after it.
+        """
         newest, previous = (self.path / name for name in CHECKPOINTS)
         with whole(newest) as temporary:
             yield temporary
             _sync(temporary)
             if newest.exists():
                 newest.replace(previous)
+        if kept is not None:
+            target = self.kept_checkpoint(kept)
+            target.parent.mkdir(exist_ok=True)
+            with whole(target) as temporary:
+                shutil.copyfile(newest, temporary)
+
+    def kept_checkpoint(self, step: int) -> Path:
+        """Return where the checkpoint of a step is kept, there or not."""
+        return self.path / "checkpoints" / f"{step}.ckpt"
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         with whole(self.path / name) as temporary:

@@ -4,15 +4,17 @@ import dataclasses
 import math
 from typing import Any
 
-from src.settings import Settings
+from src.settings import PROBES, Settings
 
 Needs = dict[str, dict[str, Any]]
 
 
 def needs(settings: Settings) -> Needs:
-    """Return the settings of each probe a command asks for, by probe."""
+    """Return, by probe a command asks for, its cadence and the settings it heeds."""
     asked = dataclasses.asdict(settings.probes)
-    return {probe: asked for probe in asked.pop("which")}
+    return {
+        probe: {key: asked[key] for key in ("every", *PROBES[probe])} for probe in asked["which"]
+    }
 
 
 def met(have: Needs, wanted: Needs) -> bool:

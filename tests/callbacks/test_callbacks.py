@@ -57,7 +57,7 @@ def fit(settings, tmp_path, monkeypatch):
     def run(steps, log=1, evaluation=1000, save=1000, bad=(), resume=False, killed_at=None):
         module = Net(settings("data=digits", "scale=smoke", "model=vgg"), bad, killed_at)
         record = Record(folder, log)
-        checkpoint = Checkpoint(folder, [record], save, at_end=False)
+        checkpoint = Checkpoint(folder, [record], save, keep=False)
         trainer = lightning.Trainer(
             accelerator="cpu",
             max_steps=steps,

@@ -2,9 +2,11 @@
 
 import polars
 import pytest
+import pytorch_lightning
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from src import fit
+from src import data, materials, models
 from src.callbacks import probing
 from src.runs.folder import RunFolder
 from src.runs.needs import needs
@@ -22,7 +24,7 @@ FEW_IMAGES = 32
 
 @pytest.fixture
 def run(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "TRAIN_EVAL_IMAGES", FEW_IMAGES)
+    monkeypatch.setattr(materials, "TRAIN_EVAL_IMAGES", FEW_IMAGES)
 
     def made(name, *overrides):
         chosen = settings(*TINY, *overrides)
@@ -142,6 +144,80 @@ def test_a_killed_and_resumed_run_has_the_rows_of_one_never_killed(run, monkeypa
     for name in ("ics", "landscape", "activations", "norms", "metrics"):
         assert table(whole, name).equals(table(resumed, name), null_equal=True)
     assert same(trained(whole), trained(resumed))
+
+
+def test_base_point_and_direction_are_those_of_the_step(run, monkeypatch):
+    seen = []
+    real = probing.MEASURES["landscape"]
+
+    def listen(view, settings):
+        with torch.no_grad():  # where the optimiser went; statistics that move are put back
+            kept = {name: b.clone() for name, b in view.network.named_buffers()}
+            loss = view.loss_fn(view.network(view.batch[0]), view.batch[1])
+            for name, buffer in view.network.named_buffers():
+                buffer.copy_(kept[name])
+        seen.append((view.step, loss.item()))
+        return real(view, settings)
+
+    monkeypatch.setattr(probing, "MEASURES", {"landscape": listen})
+    plain = ("optim.momentum=0", "probes.step_sizes=[1.0]", "probes.metrics=[euclidean]")
+    folder = run("run", "probes=landscape", *plain)
+    rows = table(folder, "landscape")
+    assert rows["eta"].to_list() == [0.1] * 3 and rows["step"].to_list() == [0, 1, 2]
+    # The step itself leads from theta_t to theta_t+1: one LR along the gradient of the batch.
+    assert rows["loss"].to_list() == pytest.approx([loss for _, loss in seen], rel=1e-4)
+    losses = table(folder, "metrics").filter(name="train/loss")["value"].to_list()
+    assert rows["loss_at_zero"].to_list() == pytest.approx(losses, rel=1e-6)
+
+
+def test_step_sizes_are_multiples_of_the_learning_rate_or_absolute(run):
+    sizes = ("probes=landscape", "probes.step_sizes=[0.3]", "optim.lr=0.2", "max_steps=1")
+    for kind, eta in (("multiples", 0.06), ("absolute", 0.3)):
+        folder = run(kind, *sizes, f"probes.step_sizes_are={kind}")
+        assert table(folder, "landscape")["eta"].unique().to_list() == pytest.approx([eta])
+
+
+def test_the_penalty_is_measured_where_it_is_asked_for(run):
+    decay = ("probes=paper", "optim.weight_decay=0.01", "max_steps=1")
+    plain = run("plain", *decay)
+    penalised = run("penalised", *decay, "probes.objective=penalised")
+    assert plain.status()["probe_failures"] == penalised.status()["probe_failures"] == {}
+    one, other = table(plain, "landscape"), table(penalised, "landscape")
+    gap = 0.005 * one["weight_norm"] ** 2
+    assert (other["loss_at_zero"] - one["loss_at_zero"]).to_list() == pytest.approx(
+        gap.to_list(), rel=1e-4
+    )
+    one, other = table(plain, "ics"), table(penalised, "ics")
+    assert one["l2"].to_list() == pytest.approx(other["l2"].to_list(), rel=1e-3, abs=1e-6)
+    assert one["grad_norm"].to_list() != other["grad_norm"].to_list()
+
+
+def test_with_gradient_accumulation_a_step_is_seen_once(settings, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        probing, "MEASURES", {"ics": lambda view, _: seen.append((view.step, view.batch[1])) or []}
+    )
+    chosen = settings(*TINY, "model=vgg", "probes=ics")
+    digits = data.load("digits", tmp_path)
+    normaliser = data.Normaliser(digits.mean, digits.std)
+    batches = data.Batches(
+        digits.train_images, digits.train_labels, 16, steps=6, seed=0, normaliser=normaliser
+    )
+    callback = probing.Probing(RunFolder(tmp_path), {"ics": chosen.probes}, lambda count: [])
+    trainer = pytorch_lightning.Trainer(
+        max_steps=3,
+        accumulate_grad_batches=2,
+        callbacks=[callback],
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        plugins=[LightningEnvironment()],
+    )
+    trainer.fit(models.build(chosen, 10), batches)
+    assert [step for step, _ in seen] == [0, 1, 2]
+    assert all(torch.equal(seen[i][1], batches.batch(2 * i + 1)[1]) for i in range(3))
 
 
 def test_rows_agree_with_what_training_saw(run):

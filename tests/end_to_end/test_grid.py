@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 import yaml
 
+from src.runs.tables import Table
+
 GRID = ("-m", "data=digits", "scale=smoke", "model=vgg_bn,vgg_noisy", "optim.lr=0.1,0.5")
 METRICS = {f"{s}/{k}" for s in ("train", "train_eval", "val") for k in ("loss", "accuracy")}
 STATUS = {
@@ -84,7 +86,14 @@ def test_wandb_holds_every_metric(grid, read_wandb):
             for name, value in row.items()
             if "/" in name and name != "trainer/global_step"
         }
-        assert logged == set(table.iter_rows())
+        assert {row for row in logged if not row[1].startswith("norms/")} == set(table.iter_rows())
+        norms = Table(run, "norms")
+        rows = pl.read_parquet(norms.path).partition_by("step", as_dict=True)
+        assert {row for row in logged if row[1].startswith("norms/")} == {
+            (step, *named)
+            for (step,), part in rows.items()
+            for named in norms.scalars(part.rows()).items()
+        }
         # Every metric has the training step as its axis: by the wildcard's index, or by name.
         assert any(m.glob_name == "*" for m in found["metrics"])
         assert all(m.step_metric == "trainer/global_step" for m in found["metrics"] if m.glob_name)

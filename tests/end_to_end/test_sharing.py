@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 SHORT = ("data=digits", "scale=smoke", "max_steps=2", "model.depth=11", "logger=none")
@@ -50,3 +51,19 @@ def test_two_cells_on_a_cold_cache_of_the_real_images(command, status, tmp_path)
     assert all(status(run)["data"].startswith("cifar10") for run in command.runs())
     files = [p for p in Path(tmp_path / "cache").iterdir() if p.suffix != ".lock"]
     assert len(files) == 1 and files[0].stat().st_size > 180e6
+
+
+@pytest.mark.slow
+def test_a_run_that_lacks_a_probe_is_trained_again_and_one_that_has_it_is_not(command, status):
+    command(*SHORT)
+    run = command.run()
+    metrics = (run / "metrics.parquet").read_bytes()
+    asked = (*SHORT, "probes=ics", "probes.every=1")
+    done = command(*asked)
+    assert "1 cell, 0 already complete" in done.stdout
+    assert command.run() == run and (run / "metrics.parquet").read_bytes() == metrics
+    assert pl.read_parquet(run / "ics.parquet")["step"].unique().to_list() == [0, 1]
+    before = status(run)
+    for served in (asked, SHORT, (*asked, "probes.every=2"), (*asked, "probes.step_sizes=[7]")):
+        assert "1 cell, 1 already complete" in command(*served).stdout
+    assert status(run) == before

@@ -50,6 +50,7 @@ RECORDING = {
     "probes.batch": "fixed",
     "probes.fixed_batches": 2,
     "probes.precision": "float64",
+    "probes.objective": "penalised",
     "probes.update": "gradient",
     "probes.step_sizes": [1.0],
     "probes.step_sizes_are": "absolute",

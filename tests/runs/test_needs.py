@@ -13,9 +13,9 @@ def asked(settings):
 def test_each_probe_has_its_settings(asked):
     wanted = asked("probes=paper", "probes.every=7", "probes.layers=[1,2]")
     assert list(wanted) == ["ics", "landscape", "activations"]
-    for chosen in wanted.values():
-        assert (chosen["every"], chosen["layers"]) == (7, [1, 2])
-        assert "which" not in chosen
+    assert {chosen["every"] for chosen in wanted.values()} == {7}
+    assert wanted["ics"]["layers"] == wanted["activations"]["layers"] == [1, 2]
+    assert "layers" not in wanted["landscape"] and "which" not in wanted["ics"]
     assert asked() == asked("probes=none") == {}
 
 
@@ -33,17 +33,27 @@ def test_a_cadence_serves_its_multiples(asked, have, want, serves):
     assert met(have, want) == serves
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        *("probes.layers=[1]", "probes.units=3", "probes.batch=fixed", "probes.fixed_batches=1"),
-        *("probes.precision=float64", "probes.update=gradient"),
-        *("probes.step_sizes=[1.0]", "probes.step_sizes_are=absolute"),
-        *("probes.metrics=[euclidean]", "probes.directions=[random]"),
-    ],
-)
-def test_all_else_must_be_equal(asked, override):
-    assert not met(asked("probes=ics"), asked("probes=ics", override))
+HEEDED = {
+    "probes.layers=[1]": {"ics", "activations", "theory"},
+    "probes.units=3": {"activations", "theory"},
+    "probes.batch=fixed": {"ics", "landscape", "activations", "curvature", "theory"},
+    "probes.fixed_batches=1": {"curvature"},
+    "probes.precision=float64": {"ics", "landscape", "activations", "curvature", "theory"},
+    "probes.objective=penalised": {"ics", "landscape", "curvature"},
+    "probes.update=gradient": {"ics"},
+    "probes.step_sizes=[1.0]": {"landscape"},
+    "probes.step_sizes_are=absolute": {"landscape"},
+    "probes.metrics=[euclidean]": {"landscape"},
+    "probes.directions=[random]": {"landscape"},
+}
+
+
+@pytest.mark.parametrize("override", HEEDED)
+def test_what_a_probe_heeds_must_be_equal(asked, override):
+    have, want = asked("probes=all"), asked("probes=all", override)
+    assert {probe for probe in want if have[probe] != want[probe]} == HEEDED[override]
+    for probe in want:
+        assert met(have, {probe: want[probe]}) == (probe not in HEEDED[override])
 
 
 def test_every_probe_wanted_must_be_there(asked):
