@@ -34,8 +34,8 @@ lint: setup ## check style, types and who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup ## time a training step, the noise, the loader, the start; writes bench.json
-	$(BIN)/python bench.py $(ARGS)
+bench: setup ## time steps, noise, loader, probes, start, memory; writes bench.json
+	$(BIN)/python -m bench $(ARGS)
 
 sweep: setup ## run a named sweep: SWEEP=fig2_noise [SEEDS=0,1,2 SCALE=paper]
 	$(BIN)/python -m src.train -m +sweeps=$(or $(SWEEP),$(error make sweep SWEEP=NAME, one of: $(basename $(notdir $(wildcard sweeps/*.yaml))))) \
