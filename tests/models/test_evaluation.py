@@ -3,10 +3,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from src.models.classifier import Classifier
 from torch import Tensor, nn
 
 from src import models
-from src.models.classifier import Classifier
 from src.models.evaluation import evaluate, without_noise
 from src.models.noise import Noise
 
