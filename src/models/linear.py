@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from src.models.between import Noisy, Normalised, NormalisedNoisy
-from src.models.init import initialise
 from src.models.network import Network
 from src.settings import LinearSettings, Settings
 
@@ -28,8 +27,7 @@ class DeepLinear(Network):
             modules[f"linear{layer}"] = nn.Linear(model.dimension, model.dimension, bias=False)
             if layer < model.layers or model.normalise_last:
                 modules |= self.between(layer, model.dimension, spatial=False)
-        self.network = nn.Sequential(modules)
-        initialise(self.network, settings.seed, settings.init.name, settings.init.gain)
+        self.assemble(modules)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the squared error of outputs and targets, both [N, dimension].

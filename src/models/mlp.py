@@ -6,7 +6,6 @@ from collections import OrderedDict
 from torch import nn
 
 from src.models.between import Normalised
-from src.models.init import initialise
 from src.models.network import ACTIVATIONS, Classifier
 from src.settings import IMAGE_SETS, MLPSettings, Settings
 
@@ -27,8 +26,7 @@ class MLP(Classifier):
             modules[f"activation{layer}"] = activation()
             inputs = model.units
         modules[f"linear{model.hidden_layers + 1}"] = nn.Linear(inputs, classes)
-        self.network = nn.Sequential(modules)
-        initialise(self.network, settings.seed, settings.init.name, settings.init.gain)
+        self.assemble(modules)
 
 
 class MLPBatchNorm(Normalised, MLP):

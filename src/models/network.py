@@ -1,11 +1,13 @@
 """What every network here shares: the optimiser, the moment of its draws, the training step."""
 
+from collections import OrderedDict
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from src.models.init import initialise
 from src.models.moment import Moment
 from src.settings import Settings
 
@@ -42,6 +44,12 @@ class Network(pl.LightningModule):
     def between(self, layer: int, units: int, spatial: bool) -> dict[str, nn.Module]:
         """Return what stands between linear map ``layer`` and its non-linearity, by name."""
         return {}
+
+    def assemble(self, modules: OrderedDict[str, nn.Module]) -> None:
+        """Make the network of its modules, by name, and draw its initial weights."""
+        init = self.settings.init
+        self.network = nn.Sequential(modules)
+        initialise(self.network, self.settings.seed, init.name, init.gain)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the network's output for a batch, in the network's precision."""

@@ -5,7 +5,6 @@ from collections import OrderedDict
 from torch import nn
 
 from src.models.between import Noisy, Normalised, NormalisedNoisy
-from src.models.init import initialise
 from src.models.moment import Dropout
 from src.models.network import ACTIVATIONS, Classifier
 from src.settings import Settings, VGGSettings
@@ -50,8 +49,7 @@ class VGG(Classifier):
                 modules[f"dropout{layer}"] = Dropout(model.dropout, layer, self.moment)
             inputs = units
         modules[f"linear{layer + 1}"] = nn.Linear(inputs, classes)
-        self.network = nn.Sequential(modules)
-        initialise(self.network, settings.seed, settings.init.name, settings.init.gain)
+        self.assemble(modules)
 
 
 class VGGBatchNorm(Normalised, VGG):

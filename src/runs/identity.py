@@ -14,6 +14,7 @@ _RECORDING = {
 }
 _PLACES = {"root", "cache", "download"}
 _NORM_ONLY = {"affine", "batch_norm", "eps", "momentum"}
+_WHERE = {"normalise_head", "normalise_last"}
 
 
 def identity(settings: Settings) -> dict[str, Any]:
@@ -22,22 +23,16 @@ def identity(settings: Settings) -> dict[str, Any]:
     A plain network has no noise and no norm, so cells that differ in those alone are one run.
     """
     kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in _RECORDING}
-    variant = settings.variant
-    without: set[str] = set()  # effect
-    if not variant.norm:
-        without |= _NORM_ONLY
-    elif variant.norm != "batch":
-        without |= {"batch_norm"}
-    if variant.norm in ("layer", "group", "instance"):
-        without |= {"momentum"}
-    if not (variant.norm or variant.noise):
-        without |= {"normalise_head", "normalise_last"}
-    kept["model"] = {k: v for k, v in kept["model"].items() if k not in without}
     kept["data"] = {k: v for k, v in kept["data"].items() if k not in _PLACES}
+    variant = settings.variant
     if not variant.noise:
         del kept["noise"]
-    elif variant.family == "dln":  # neither pixels nor a test set
+    elif variant.family == "dln":  # it has neither pixels nor a test set
         del kept["noise"]["per"], kept["noise"]["passes"]
+    if not variant.norm:
+        kept["model"] = {k: v for k, v in kept["model"].items() if k not in _NORM_ONLY}
+    if not (variant.norm or variant.noise):
+        kept["model"] = {k: v for k, v in kept["model"].items() if k not in _WHERE}
     return kept
 
 

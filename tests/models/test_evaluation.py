@@ -3,11 +3,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from src.models.classifier import Classifier
 from torch import Tensor, nn
 
 from src import models
 from src.models.evaluation import evaluate, without_noise
+from src.models.network import Classifier
 from src.models.noise import Noise
 
 SIZES = (8, 8, 5)  # the last batch is partial
