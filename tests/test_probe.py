@@ -8,7 +8,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from src import materials, probe
+from src import probe
+from src.data import feed
 from src.runs.folder import RunFolder
 from src.runs.needs import needs
 from src.training import train
@@ -32,7 +33,7 @@ def finished(settings, composed, tmp_path_factory):
     config = OmegaConf.merge(composed(*groups), values)
     folder.write_config(OmegaConf.to_yaml(config, resolve=True))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(materials, "TRAIN_EVAL_IMAGES", 32)
+        patch.setattr(feed, "TRAIN_EVAL_IMAGES", 32)
         assert train(chosen, needs(chosen), folder, "run", {}) == "completed"
     return folder.path
 

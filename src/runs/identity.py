@@ -12,24 +12,27 @@ _RECORDING = {
     *("probes", "logger", "scale", "sweep", "log_every", "eval_every", "checkpoint_every"),
     *("keep_checkpoints", "accelerator", "threads", "runs_dir", "force"),
 }
+_PLACES = {"root", "cache", "download"}
 _NORM_ONLY = {"affine", "batch_norm", "eps", "momentum"}
+_WHERE = {"normalise_head", "normalise_last"}
 
 
 def identity(settings: Settings) -> dict[str, Any]:
     """Return the settings that change the training, those without effect left out.
 
-    A plain network has no noise and no BatchNorm, so cells that differ in those alone are one run.
+    A plain network has no noise and no norm, so cells that differ in those alone are one run.
     """
     kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in _RECORDING}
-    for place in ("root", "cache", "download"):
-        del kept["data"][place]
+    kept["data"] = {k: v for k, v in kept["data"].items() if k not in _PLACES}
     variant = settings.variant
     if not variant.noise:
         del kept["noise"]
+    elif variant.family == "dln":  # it has neither pixels nor a test set
+        del kept["noise"]["per"], kept["noise"]["passes"]
     if not variant.norm:
         kept["model"] = {k: v for k, v in kept["model"].items() if k not in _NORM_ONLY}
     if not (variant.norm or variant.noise):
-        del kept["model"]["normalise_head"]
+        kept["model"] = {k: v for k, v in kept["model"].items() if k not in _WHERE}
     return kept
 
 
