@@ -94,7 +94,10 @@ def _strangeness(shift: Shift, view: View) -> Tensor:
 
 
 def landscape(view: View, settings: ProbesSettings) -> list[Row]:
-    """Return a row a metric, direction and step size."""
+    """Return a row a metric, direction and step size.
+
+    Relative step sizes are matched to the euclidean ones by the loss's first-order decrease.
+    """
     unit = view.lr if settings.step_sizes_are == "multiples" else 1.0
     sizes = [unit * size for size in settings.step_sizes]
     rows: list[Row] = []
@@ -104,15 +107,19 @@ def landscape(view: View, settings: ProbesSettings) -> list[Row]:
             found = landscape_probe(
                 *(view.network, view.loss_fn, view.batch, view.before, sizes, given, metric),
                 weight_decay=view.weight_decay,
+                matched=metric == "relative",
             )
-            whole = [found.loss_at_zero, found.grad_norm, found.weight_norm]
-            each = [found.loss, found.grad_norm_at, found.grad_diff, found.cosine, found.beta]
-            values = torch.stack([*each, *(w.expand(len(sizes)) for w in whole)], dim=1).tolist()
-            for eta, (loss, norm_at, difference, cosine, beta, zero, norm, weight) in zip(
-                sizes, values, strict=True
+            columns = [
+                *(found.eta, found.loss_at_zero.expand(len(sizes)), found.loss),
+                *(found.grad_norm.expand(len(sizes)), found.grad_norm_at, found.grad_diff),
+                *(found.cosine, found.beta, found.weight_norm.expand(len(sizes))),
+            ]
+            for size, (eta, *values) in zip(
+                sizes, torch.stack(columns, dim=1).tolist(), strict=True
             ):
-                at = (view.step, metric, direction, eta)
-                rows.append((*at, zero, loss, norm, norm_at, difference, cosine, beta, weight))
+                # The euclidean step size as it was given, not as rounded to the probe's precision.
+                exact = size if metric == "euclidean" else eta
+                rows.append((view.step, metric, direction, exact, *values))
     return rows
 
 

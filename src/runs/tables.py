@@ -1,5 +1,6 @@
 """The tables of a run folder that grow with the run."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,20 @@ class Table:
                 polars.DataFrame(self.rows, self.columns, orient="row").write_parquet(temporary)
 
     def scalars(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, float]:
-        """Return the numbers of some rows, named by table, keys and column; not of single units."""
+        """Return the numbers of some rows, named by table, keys and column; not of single units.
+
+        A step size goes by its place, from 1: in the relative metric it is another at every step.
+        """
         found: dict[str, float] = {}
+        seen: Counter[tuple[str, ...]] = Counter()
         for row in rows:
             cells = dict(zip(self.columns, row, strict=True))
             if cells.get("unit") is not None:
                 continue
-            about = [cells[key] for key in KEYS if cells.get(key) is not None]
-            keys = [f"{key:g}" if isinstance(key, float) else str(key) for key in about]
+            keys = [str(cells[k]) for k in KEYS if k != "eta" and cells.get(k) is not None]
+            if "eta" in cells:
+                seen[tuple(keys)] += 1
+                keys.append(str(seen[tuple(keys)]))
             found |= {
                 "/".join([self.name, *keys, column]): value
                 for column, value in cells.items()
