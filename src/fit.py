@@ -19,6 +19,7 @@ from src.callbacks.probing import Probing
 from src.callbacks.progress import ProgressLine
 from src.callbacks.record import Record
 from src.models.evaluation import Batches
+from src.models.init import scale_to_unit_variance
 from src.runs.folder import RunFolder
 from src.runs.needs import Needs
 from src.settings import ProbesSettings, Settings
@@ -97,11 +98,13 @@ def fit(
         deterministic="warn" if device.type == "cuda" else None,
         plugins=[LightningEnvironment()],
     )
-    model = models.build(settings, dataset.classes)
+    model, checkpoint = models.build(settings, dataset.classes), _newest_whole(folder)
+    if settings.init.name == "unit_variance" and checkpoint is None:
+        scale_to_unit_variance(model.network, batches.batch(0)[0].cpu(), settings.init.gain)
     if channels_last:
         model.to(memory_format=torch.channels_last)
     try:
-        trainer.fit(model, batches, ckpt_path=_newest_whole(folder), weights_only=True)
+        trainer.fit(model, batches, ckpt_path=checkpoint, weights_only=True)
     finally:
         for table in tables if record.rows else ():
             table.write()

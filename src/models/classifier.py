@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models.moment import Moment
+from src.models.norms import hold_statistics
 from src.settings import Settings
 
 
@@ -36,6 +37,8 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the minibatch's loss, and its logits for whoever records the accuracy."""
         images, labels = batch
+        if self.settings.model.statistics == "running":
+            hold_statistics(self, images)
         logits = self(images)
         return {"loss": self.loss(logits, labels), "logits": logits.detach()}
 

@@ -20,6 +20,10 @@ TRAINING = {
     "model.batch_norm": "scratch",
     "model.eps": 1e-3,
     "model.momentum": 0.2,
+    "model.statistics": "running",
+    "model.lp_centred": True,
+    "model.linf_of": "sample",
+    "model.groups": 8,
     "noise.n_mu": 0.25,
     "noise.n_sigma": 1.5,
     "noise.r_mu": 0.2,
@@ -27,10 +31,14 @@ TRAINING = {
     "noise.r_sigma_is": "variance",
     "noise.placement": "before_affine",
     "noise.per": "sample",
+    "noise.relative": True,
+    "noise.strength": 2.0,
+    "noise.redraw": "never",
     "noise.evaluation": "off",
     "noise.passes": 1,
     "init.name": "orthogonal",
     "init.gain": 2.0,
+    "init.std": 0.1,
     "data.name": "digits",
     "data.batch_size": 64,
     "data.augment": True,
@@ -74,13 +82,18 @@ RECORDING = {
     "runs_dir": "/elsewhere",
     "force": True,
 }
-NORM = {"model.affine", "model.batch_norm", "model.eps", "model.momentum"}
+BATCH = {"model.batch_norm"}
+LP, LINF, GROUPS = {"model.lp_centred"}, {"model.linf_of"}, {"model.groups"}
+TRACKING = {"model.momentum", "model.statistics"}
+OTHERS = LP | LINF | GROUPS
+NORM = {"model.affine", "model.eps"} | TRACKING | BATCH | OTHERS
 NOISE = {path for path in TRAINING if path.startswith("noise.")}
+STD = {"init.std"}  # matters with init=gaussian alone
 WITHOUT_EFFECT = {
-    "vgg": NORM | NOISE | {"model.normalise_head"},
-    "vgg_bn": NOISE,
-    "vgg_noisy": set(),
-    "vgg_plain_noisy": NORM,
+    "vgg": NORM | NOISE | STD | {"model.normalise_head"},
+    "vgg_bn": NOISE | STD | OTHERS,
+    "vgg_noisy": STD | OTHERS,
+    "vgg_plain_noisy": NORM | STD,
 }
 
 
@@ -121,6 +134,11 @@ def test_what_changes_the_training_changes_the_name(settings, model, path):
     default = settings(f"model={model}")
     same = run_name(changed(default, path, TRAINING[path])) == run_name(default)
     assert same == (path in WITHOUT_EFFECT[model])
+
+
+def test_the_deviation_of_the_weights_matters_to_gaussians(settings):
+    small, large = (settings("init=gaussian", f"init.std={std}") for std in (0.01, 0.1))
+    assert run_name(small) != run_name(large)
 
 
 def test_variants_are_different_runs(settings):
