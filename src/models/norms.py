@@ -95,14 +95,14 @@ class BatchNorm(OverBatch):
 class LpNorm(OverBatch):
     """``(x - mean) / N_p``, N_p an average lp norm (Santurkar et al. 2018, Section 3.3).
 
-    N_1 is the mean of \\|x\\|, N_2 the root of the mean of x², N_inf the maximum of \\|x\\|, each
-    taken before the mean is subtracted; like BatchNorm's variance, its square has eps added.
-    Inference uses moving averages of the batch's mean and N_p.
+    N_1 is the mean of x without its sign, N_2 the root of the mean of x², N_inf the maximum of x
+    without its sign, each taken before the mean is subtracted; like BatchNorm's variance, the
+    square of N_p has eps added. Inference uses moving averages of the batch's mean and N_p.
 
     Args:
         p: 1, 2 or infinity.
         units: C.
-        eps: Added to the square of N_p.
+        eps: Added to N_p².
         momentum: Of the moving averages.
         affine: Whether gamma and beta are learned.
         centred: Take N_p after the mean is subtracted; p = 2 is BatchNorm then.
