@@ -157,7 +157,8 @@ class Affine(nn.Module):
         return x * _wide(self.weight, x) + _wide(self.bias, x)
 
 
-TRACKING = (OverBatch, nn.BatchNorm1d, nn.BatchNorm2d)  # the norms with running statistics
+BATCH_NORMS = (BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d)
+TRACKING = (LpNorm, *BATCH_NORMS)  # the norms with running statistics
 _POWERS = {"l1": 1, "l2": 2, "linf": inf}
 
 
@@ -213,8 +214,6 @@ def hold_statistics(model: nn.Module, inputs: Tensor) -> None:
     finally:
         for hook in hooks:
             hook.remove()
-        # Autocast would hand the step these copies of the weights, which have no gradient.
-        torch.clear_autocast_cache()
 
 
 def _batch(x: Tensor) -> list[int]:
