@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -5,6 +7,7 @@ from omegaconf.errors import OmegaConfBaseException
 from src.compose import SettingsError, one_line, settings_of
 
 MODELS = "one of vgg, vgg_bn, vgg_noisy, vgg_plain_noisy"
+SWEEPS = ", ".join(sorted(p.stem for p in Path(__file__).parents[1].glob("sweeps/*.yaml")))
 WHOLE = "a whole number of at least 0"
 
 
@@ -43,8 +46,8 @@ def answer(composed):
         ("model=null", f"model=null: allowed is {MODELS}"),
         ("model=true", f"model=true: allowed is {MODELS}"),
         ("model=_vgg", f"model.name is missing: allowed is {MODELS}"),
-        ("+sweeps=nope", "sweeps=nope: allowed is one of fig1_training, fig2_noise"),
-        ("+sweeps=3", "sweeps=3: allowed is one of fig1_training, fig2_noise"),
+        ("+sweeps=nope", f"sweeps=nope: allowed is one of {SWEEPS}"),
+        ("+sweeps=3", f"sweeps=3: allowed is one of {SWEEPS}"),
         # wrong type
         ("seed=x", f"seed=x: allowed is {WHOLE}"),
         ("seed=1.5", f"seed=1.5: allowed is {WHOLE}"),
