@@ -24,8 +24,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from src import data, models
 from src.compose import settings_of
+from src.data.feed import feed
 from src.runs.folder import RunFolder
-from src.settings import Settings
+from src.settings import ImageSettings, Settings
 from src.training import train
 
 ROOT = Path(__file__).parent
@@ -99,6 +100,7 @@ def pil_loader(chosen: Settings) -> float:
     dataset.targets = digits.train_labels.repeat(repeats).tolist()
     dataset.transform = Compose([ToTensor(), Normalize(digits.mean, digits.std)])
     dataset.target_transform = None
+    assert isinstance(chosen.data, ImageSettings)
     loader = torch.utils.data.DataLoader(
         dataset, chosen.data.batch_size, shuffle=True, num_workers=2, drop_last=True
     )
@@ -198,15 +200,9 @@ def main() -> None:
 
 
 def _batches(chosen: Settings) -> data.Batches:
-    digits = data.load("digits", Path())
-    return data.Batches(
-        digits.train_images,
-        digits.train_labels,
-        chosen.data.batch_size,
-        steps=chosen.max_steps,
-        seed=chosen.seed,
-        normaliser=data.Normaliser(digits.mean, digits.std, channels_last=True),
-    )
+    batches = feed(chosen, torch.device("cpu"), channels_last=True, start=lambda: 0).training
+    assert isinstance(batches, data.Batches)
+    return batches
 
 
 def _losses(folder: RunFolder) -> list[float]:

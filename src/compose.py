@@ -4,10 +4,19 @@ import difflib
 import re
 import traceback
 from collections.abc import Iterable
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.settings import Settings, allowed
+from src.settings import SCALES, Settings, allowed, kinds, unsuited
+
+
+def _by_scale(*values: Any, _root_: DictConfig) -> Any:
+    """Resolve ``${by_scale:20,3000,15000}``: the value for the scale chosen."""
+    return dict(zip(SCALES, values, strict=True))[_root_.scale]
+
+
+OmegaConf.register_new_resolver("by_scale", _by_scale, replace=True)
 
 
 class SettingsError(Exception):
@@ -41,7 +50,12 @@ def settings_of(config: DictConfig) -> Settings:
         SettingsError: If a value is out of its range.
         OmegaConfBaseException: If a key does not exist or a value has the wrong type.
     """
-    merged = OmegaConf.merge(OmegaConf.structured(Settings), config)
+    model, data = (str(OmegaConf.select(config, f"{group}.name")) for group in ("model", "data"))
+    if problems := unsuited(model, data):
+        raise SettingsError(problems)
+    schema = OmegaConf.structured(Settings)
+    schema.model, schema.data = kinds(model, data)
+    merged = OmegaConf.merge(schema, config)
     settings: Settings = OmegaConf.to_object(merged)  # type: ignore[assignment]
     if problems := settings.problems():
         raise SettingsError(problems)

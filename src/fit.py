@@ -9,23 +9,21 @@ from typing import Any, Literal, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
-from torch import Tensor
 
-from src import data, models, tracking
+from src import models, tracking
 from src.callbacks.checkpoint import Checkpoint
 from src.callbacks.evaluate import Evaluate
 from src.callbacks.norms import Norms
 from src.callbacks.probing import Probing
 from src.callbacks.progress import ProgressLine
 from src.callbacks.record import Record
-from src.models.evaluation import Batches
+from src.data.feed import feed
 from src.models.init import scale_to_unit_variance
 from src.runs.folder import RunFolder
 from src.runs.needs import Needs
 from src.settings import ProbesSettings, Settings
 
 _log = logging.getLogger(__name__)
-TRAIN_EVAL_IMAGES = 10_000
 # Lightning talks about devices, tips and its own loggers; what a user must know we say ourselves.
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
@@ -46,36 +44,16 @@ def fit(
     # Measured faster on the CPU (by a fifth); on CUDA it is the layout of the bf16 kernels.
     channels_last = device.type == "cpu" or settings.precision == "bf16-mixed"
 
-    source = settings.data
-    cache = None if source.cache is None else Path(source.cache)
-    dataset = data.load(source.name, Path(source.root), source.download, cache)
+    fed = feed(settings, device, channels_last, start=lambda: trainer.global_step)
     folder.update_status(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         threads=torch.get_num_threads(),
-        data=dataset.variant,
+        data=fed.variant,
     )
-    normaliser = data.Normaliser(dataset.mean, dataset.std, source.normalise, channels_last, device)
-    images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
-    batches = data.Batches(
-        images,
-        labels,
-        source.batch_size,
-        steps=settings.max_steps,
-        seed=settings.seed,
-        normaliser=normaliser,
-        augment=source.augment,
-        start=lambda: trainer.global_step,
-    )
-
-    def whole(images: Tensor, labels: Tensor) -> Batches:
-        return lambda: data.evaluation_batches(images, labels, source.batch_size, normaliser)
-
-    fixed = whole(images[:TRAIN_EVAL_IMAGES], labels[:TRAIN_EVAL_IMAGES])
-    test = whole(dataset.test_images.to(device), dataset.test_labels.to(device))
     record = Record(folder, settings.log_every)
     norms = Norms(folder, settings.log_every)
     asked = {probe: ProbesSettings(which=[probe], **chosen) for probe, chosen in probes.items()}
-    probing = Probing(folder, asked, lambda count: list(islice(fixed(), count)))
+    probing = Probing(folder, asked, lambda count: list(islice(fed.fixed(), count)))
     tables = (record, norms, probing)
     trainer = pl.Trainer(
         accelerator=device.type,
@@ -85,7 +63,7 @@ def fit(
         max_epochs=-1,
         callbacks=[
             *tables,
-            Evaluate(record, settings.eval_every, fixed, test),
+            Evaluate(record, settings.eval_every, fed.fixed, fed.test),
             Checkpoint(folder, tables, settings.checkpoint_every, at_end=settings.keep_checkpoints),
             ProgressLine(name),
         ],
@@ -98,13 +76,14 @@ def fit(
         deterministic="warn" if device.type == "cuda" else None,
         plugins=[LightningEnvironment()],
     )
-    model, checkpoint = models.build(settings, dataset.classes), _newest_whole(folder)
+    model, checkpoint = models.build(settings, fed.classes), _newest_whole(folder)
     if settings.init.name == "unit_variance" and checkpoint is None:
-        scale_to_unit_variance(model.network, batches.batch(0)[0].cpu(), settings.init.gain)
+        inputs, _ = next(iter(fed.training))
+        scale_to_unit_variance(model.network, inputs, settings.init.gain)
     if channels_last:
         model.to(memory_format=torch.channels_last)
     try:
-        trainer.fit(model, batches, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(model, fed.training, ckpt_path=checkpoint, weights_only=True)
     finally:
         for table in tables if record.rows else ():
             table.write()

@@ -12,26 +12,64 @@ from typing import Any, NamedTuple
 
 
 class Variant(NamedTuple):
-    """What a model variant adds after each convolution and hidden linear map."""
+    """A network, and what it has between each linear map and its non-linearity.
 
-    norm: bool
+    Attributes:
+        family: ``vgg``, ``dln`` or ``mlp``.
+        norm: The kind of normalisation; None: there is none.
+        noise: Whether noise follows.
+    """
+
+    family: str
+    norm: str | None
     noise: bool
 
 
 VARIANTS = {
-    "vgg": Variant(norm=False, noise=False),
-    "vgg_bn": Variant(norm=True, noise=False),
-    "vgg_noisy": Variant(norm=True, noise=True),
-    "vgg_plain_noisy": Variant(norm=False, noise=True),
+    "vgg": Variant("vgg", norm=None, noise=False),
+    "vgg_bn": Variant("vgg", norm="batch", noise=False),
+    "vgg_noisy": Variant("vgg", norm="batch", noise=True),
+    "vgg_plain_noisy": Variant("vgg", norm=None, noise=True),
+    "vgg_l1": Variant("vgg", norm="l1", noise=False),
+    "vgg_l2": Variant("vgg", norm="l2", noise=False),
+    "vgg_linf": Variant("vgg", norm="linf", noise=False),
+    "vgg_layer": Variant("vgg", norm="layer", noise=False),
+    "vgg_group": Variant("vgg", norm="group", noise=False),
+    "vgg_instance": Variant("vgg", norm="instance", noise=False),
+    "dln": Variant("dln", norm=None, noise=False),
+    "dln_bn": Variant("dln", norm="batch", noise=False),
+    "dln_noisy": Variant("dln", norm="batch", noise=True),
+    "dln_plain_noisy": Variant("dln", norm=None, noise=True),
+    "dln_l1": Variant("dln", norm="l1", noise=False),
+    "dln_l2": Variant("dln", norm="l2", noise=False),
+    "dln_linf": Variant("dln", norm="linf", noise=False),
+    "mlp": Variant("mlp", norm=None, noise=False),
+    "mlp_bn": Variant("mlp", norm="batch", noise=False),
 }
 
 
+class ImageSet(NamedTuple):
+    """The size of a set of images: how many to train on, and (channels, height, width) of each."""
+
+    training_images: int
+    shape: tuple[int, int, int]
+
+
+IMAGE_SETS = {
+    "cifar10": ImageSet(50_000, (3, 32, 32)),
+    "digits": ImageSet(1_437, (3, 32, 32)),
+    "mnist": ImageSet(60_000, (1, 28, 28)),
+    "fashion_mnist": ImageSet(60_000, (1, 28, 28)),
+}
+DATA_SETS = (*IMAGE_SETS, "linear")
+# What each family of networks can learn.
+SUITED = {"vgg": ("cifar10", "digits"), "mlp": tuple(IMAGE_SETS), "dln": ("linear",)}
+SCALES = ("smoke", "small", "paper")
 INITS = (
     *("glorot_normal", "glorot_uniform", "he_normal", "he_uniform"),
     *("orthogonal", "gaussian", "torch", "unit_variance"),
 )
 PROBES = ("ics", "landscape", "activations", "curvature", "theory")
-TRAINING_IMAGES = {"cifar10": 50_000, "digits": 1_437}
 
 
 class Rule(NamedTuple):
@@ -83,18 +121,15 @@ _WORDS = {
 }
 
 
+_ACTIVATION = _one_of("relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "silu")
+
+
 @dataclass(kw_only=True)
 class ModelSettings:
-    """The network."""
+    """What all networks have: the variant, and how it normalises."""
 
     name: str = _one_of(*VARIANTS)
-    depth: int = _one_of(11, 13, 16, 19)
-    width: float = _field(Rule(lambda v: 0 < v <= 8, "a number above 0, up to 8"))
-    head: str = _one_of("linear", "512", "4096")
-    activation: str = _one_of("relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "silu")
-    dropout: float = _field(Rule(lambda v: 0 <= v < 1, "a number from 0, below 1"))
     affine: bool
-    normalise_head: bool
     batch_norm: str = _one_of("torch", "scratch")
     eps: float = _at_least(0)
     momentum: float = _field(Rule(lambda v: 0 < v <= 1, "a number above 0, up to 1"))
@@ -102,6 +137,37 @@ class ModelSettings:
     lp_centred: bool
     linf_of: str = _one_of("batch", "sample")
     groups: int = _whole(1)
+
+
+@dataclass(kw_only=True)
+class VGGSettings(ModelSettings):
+    """VGG."""
+
+    depth: int = _one_of(11, 13, 16, 19)
+    width: float = _field(Rule(lambda v: 0 < v <= 8, "a number above 0, up to 8"))
+    head: str = _one_of("linear", "512", "4096")
+    activation: str = _ACTIVATION
+    dropout: float = _field(Rule(lambda v: 0 <= v < 1, "a number from 0, below 1"))
+    normalise_head: bool
+
+
+@dataclass(kw_only=True)
+class LinearSettings(ModelSettings):
+    """The deep linear network."""
+
+    layers: int = _whole(1)
+    dimension: int = _whole(1)
+    loss: str = _one_of("half_sum", "sum", "mean")
+    normalise_last: bool
+
+
+@dataclass(kw_only=True)
+class MLPSettings(ModelSettings):
+    """The fully connected network."""
+
+    hidden_layers: int = _whole(1)
+    units: int = _whole(1)
+    activation: str = _ACTIVATION
 
 
 @dataclass(kw_only=True)
@@ -133,15 +199,41 @@ class InitSettings:
 
 @dataclass(kw_only=True)
 class DataSettings:
-    """The data set and how batches are made of it."""
+    """The data set."""
 
-    name: str = _one_of(*TRAINING_IMAGES)
+    name: str = _one_of(*DATA_SETS)
+
+
+@dataclass(kw_only=True)
+class ImageSettings(DataSettings):
+    """Where images come from and how batches are made of them."""
+
     root: str
-    cache: str | None
     download: bool
     batch_size: int = _whole(2)
-    augment: bool
     normalise: bool
+
+
+@dataclass(kw_only=True)
+class ColourSettings(ImageSettings):
+    """What sets in the form of CIFAR-10 have besides."""
+
+    cache: str | None
+    augment: bool
+
+
+@dataclass(kw_only=True)
+class GreySettings(ImageSettings):
+    """What sets in the form of MNIST have besides."""
+
+    binarise: bool
+
+
+@dataclass(kw_only=True)
+class PointsSettings(DataSettings):
+    """The deep linear network's data, one full batch."""
+
+    points: int = _whole(2)
 
 
 @dataclass(kw_only=True)
@@ -193,7 +285,7 @@ class Settings:
     optim: OptimSettings
     probes: ProbesSettings
     logger: LoggerSettings
-    scale: str = _one_of("smoke", "small", "paper")
+    scale: str = _one_of(*SCALES)
     sweep: str | None = _field(_FILE_NAME)
     seed: int = _whole(0)
     precision: str = _one_of("32-true", "64-true", "bf16-mixed")
@@ -216,12 +308,38 @@ class Settings:
 
     def problems(self) -> list[str]:
         """Return one line for each value out of its range; none where all is well."""
-        found = list(_problems(self, ""))
-        images = TRAINING_IMAGES.get(self.data.name, self.data.batch_size)
-        if self.data.batch_size > images:
-            batch = f"data.batch_size={self.data.batch_size}"
-            found.append(f"{batch}: {self.data.name} has only {images} training images")
+        data = self.data
+        found = [*_problems(self, ""), *unsuited(self.model.name, data.name)]
+        if isinstance(data, ImageSettings) and data.name in IMAGE_SETS:
+            images = IMAGE_SETS[data.name].training_images
+            if data.batch_size > images:
+                batch = f"data.batch_size={data.batch_size}"
+                found.append(f"{batch}: {data.name} has only {images} training images")
         return found
+
+
+def unsuited(model: str, data: str) -> list[str]:
+    """Return a line if a model cannot learn a data set; a name that does not exist has none."""
+    variant = VARIANTS.get(model)
+    if variant is None or data in SUITED[variant.family] or data not in DATA_SETS:
+        return []
+    return [f"data={data}: allowed with model={model} is {' or '.join(SUITED[variant.family])}"]
+
+
+def kinds(model: str, data: str) -> tuple[type[ModelSettings], type[DataSettings]]:
+    """Return which settings a model and a data set have; names that do not exist get VGG's."""
+    families = {"vgg": VGGSettings, "dln": LinearSettings, "mlp": MLPSettings}
+    sets = {"mnist": GreySettings, "fashion_mnist": GreySettings, "linear": PointsSettings}
+    variant = VARIANTS.get(model, VARIANTS["vgg"])
+    return families[variant.family], sets.get(data, ColourSettings)
+
+
+def fields(kind: Any) -> dict[str, Any]:
+    """Return the fields, by name, of a kind of settings and of all kinds derived from it."""
+    found = {field.name: field for field in dataclasses.fields(kind)}
+    for derived in kind.__subclasses__():
+        found |= fields(derived)
+    return found
 
 
 def allowed(path: str) -> str | None:
@@ -229,7 +347,7 @@ def allowed(path: str) -> str | None:
     kind: Any = Settings
     rule = None
     for name in path.split("."):
-        field = getattr(kind, "__dataclass_fields__", {}).get(name)
+        field = fields(kind).get(name) if dataclasses.is_dataclass(kind) else None
         if field is None:
             return None
         kind, rule = field.type, field.metadata.get("rule")

@@ -5,8 +5,10 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from src.compose import SettingsError, one_line, settings_of
+from src.settings import VARIANTS
 
-MODELS = "one of vgg, vgg_bn, vgg_noisy, vgg_plain_noisy"
+MODELS = "one of " + ", ".join(sorted(VARIANTS))
+NAMES = "one of " + ", ".join(VARIANTS)
 SWEEPS = ", ".join(sorted(p.stem for p in Path(__file__).parents[1].glob("sweeps/*.yaml")))
 WHOLE = "a whole number of at least 0"
 
@@ -45,9 +47,15 @@ def answer(composed):
         ("model=3", f"model=3: allowed is {MODELS}"),
         ("model=null", f"model=null: allowed is {MODELS}"),
         ("model=true", f"model=true: allowed is {MODELS}"),
-        ("model=_vgg", f"model.name is missing: allowed is {MODELS}"),
+        ("model=_vgg", f"model.name is missing: allowed is {NAMES}"),
         ("+sweeps=nope", f"sweeps=nope: allowed is one of {SWEEPS}"),
         ("+sweeps=3", f"sweeps=3: allowed is one of {SWEEPS}"),
+        # not of this model or data set
+        ("model.layers=3", "there is no setting model.layers; did you mean model.eps, "),
+        ("model.units=3", "there is no setting model.units; did you mean model.width, "),
+        ("data.points=3", "there is no setting data.points; did you mean data.root, "),
+        ("data=linear", "data=linear: allowed with model=vgg_bn is cifar10 or digits"),
+        ("data=mnist", "data=mnist: allowed with model=vgg_bn is cifar10 or digits"),
         # wrong type
         ("seed=x", f"seed=x: allowed is {WHOLE}"),
         ("seed=1.5", f"seed=1.5: allowed is {WHOLE}"),
@@ -62,7 +70,7 @@ def answer(composed):
         ("optim.lr=-1", "optim.lr=-1.0: allowed is a number above 0"),
         # missing
         ("~seed", f"seed is missing: allowed is {WHOLE}"),
-        ("~model", f"model.name is missing: allowed is {MODELS}"),
+        ("~model", f"model.name is missing: allowed is {NAMES}"),
         ("~model.width", "model.width is missing: allowed is a number above 0, up to 8"),
     ],
 )
@@ -92,7 +100,7 @@ def test_a_strange_override_is_one_line_that_names_it(answer, override, parts):
 
 def test_base_files_of_a_group_are_not_proposed(answer):
     assert "_vgg" not in answer("model=vgg_x").partition("allowed")[2].replace("vgg_", "")
-    assert "_images" not in answer("data=mnist")
+    assert "_images" not in answer("data=imagenet")
 
 
 def test_without_the_default_configuration_nothing_is_proposed(composed):

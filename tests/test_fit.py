@@ -6,6 +6,7 @@ import torch
 
 from src import data, fit, models
 from src.callbacks import probing
+from src.data import feed
 from src.runs.folder import RunFolder
 from src.runs.needs import needs
 from src.training import train
@@ -19,7 +20,7 @@ TINY = (
 
 @pytest.fixture
 def run(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "TRAIN_EVAL_IMAGES", 32)
+    monkeypatch.setattr(feed, "TRAIN_EVAL_IMAGES", 32)
 
     def made(name, *overrides):
         chosen = settings(*TINY, *overrides)

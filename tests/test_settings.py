@@ -6,15 +6,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import models
 from src.compose import SettingsError, settings_of
-from src.settings import INITS, Settings, allowed
+from src.settings import DATA_SETS, INITS, SUITED, VARIANTS, Settings, allowed, fields
 
 
 def keys(kind: type) -> list[str]:
     """Every leaf of the settings, as a path."""
     found = []
-    for field in dataclasses.fields(kind):
+    for name, field in fields(kind).items():
         nested = dataclasses.is_dataclass(field.type)
-        found += [f"{field.name}.{k}" for k in keys(field.type)] if nested else [field.name]
+        found += [f"{name}.{key}" for key in keys(field.type)] if nested else [name]
     return found
 
 
@@ -27,7 +27,7 @@ def leaves(config: DictConfig) -> list[str]:
 
 
 OUT_OF_RANGE = [
-    ("model.name=vgg_x", "one of vgg, vgg_bn, vgg_noisy, vgg_plain_noisy"),
+    ("model.name=vgg_x", "one of " + ", ".join(VARIANTS)),
     ("model.depth=12", "one of 11, 13, 16, 19"),
     ("model.width=0", "a number above 0, up to 8"),
     ("model.width=-1", "a number above 0, up to 8"),
@@ -37,6 +37,11 @@ OUT_OF_RANGE = [
     ("model.activation=relu6", "one of relu, sigmoid, tanh, leaky_relu, elu, gelu, silu"),
     ("model.dropout=1", "a number from 0, below 1"),
     ("model.dropout=-0.1", "a number from 0, below 1"),
+    ("model.layers=0", "a whole number of at least 1"),
+    ("model.dimension=0", "a whole number of at least 1"),
+    ("model.loss=mse", "one of half_sum, sum, mean"),
+    ("model.hidden_layers=0", "a whole number of at least 1"),
+    ("model.units=0", "a whole number of at least 1"),
     ("model.batch_norm=fused", "one of torch, scratch"),
     ("model.eps=-1e-5", "a number of at least 0"),
     ("model.momentum=0", "a number above 0, up to 1"),
@@ -59,7 +64,8 @@ OUT_OF_RANGE = [
     ("init.name=glorot", "one of " + ", ".join(INITS)),
     ("init.std=0", "a number above 0"),
     ("init.gain=0", "a number above 0"),
-    ("data.name=mnist", "one of cifar10, digits"),
+    ("data.name=imagenet", "one of cifar10, digits, mnist, fashion_mnist, linear"),
+    ("data.points=1", "a whole number of at least 2"),
     ("data.batch_size=1", "a whole number of at least 2"),
     ("optim.lr=-1", "a number above 0"),
     ("optim.lr=0", "a number above 0"),
@@ -91,6 +97,11 @@ OUT_OF_RANGE = [
     ("threads=0", "null or a whole number of at least 1"),
     ("sweep=../mine", "null or a name of letters, digits, dots, - and _"),
 ]
+# Which model has a setting that the default one has not.
+OWNER = {
+    **dict.fromkeys(("model.layers", "model.dimension", "model.loss", "data.points"), "model=dln"),
+    **dict.fromkeys(("model.hidden_layers", "model.units"), "model=mlp"),
+}
 
 
 class TestRanges:
@@ -98,10 +109,10 @@ class TestRanges:
     def test_a_value_outside_is_refused_in_one_line_that_says_what_is_allowed(
         self, settings, override, rule
     ):
-        with pytest.raises(SettingsError) as error:
-            settings(override)
-        (line,) = error.value.lines
         path = override.partition("=")[0]
+        with pytest.raises(SettingsError) as error:
+            settings(OWNER.get(path, "model=vgg_bn"), override)
+        (line,) = error.value.lines
         assert re.fullmatch(rf"{re.escape(path)}=\S+: allowed is {re.escape(rule)}", line)
         assert allowed(path) == rule
 
@@ -128,14 +139,34 @@ class TestRanges:
     def test_a_value_at_the_edge_is_taken(self, settings, override):
         settings(override)
 
-    @pytest.mark.parametrize("data, images", [("cifar10", 50_000), ("digits", 1_437)])
+    @pytest.mark.parametrize(
+        "data, images",
+        [("cifar10", 50_000), ("digits", 1_437), ("mnist", 60_000), ("fashion_mnist", 60_000)],
+    )
     def test_a_batch_larger_than_the_data_is_refused(self, settings, data, images):
-        settings(f"data={data}", f"data.batch_size={images}")
+        settings("model=mlp", f"data={data}", f"data.batch_size={images}")
         with pytest.raises(SettingsError) as error:
-            settings(f"data={data}", f"data.batch_size={images + 1}")
+            settings("model=mlp", f"data={data}", f"data.batch_size={images + 1}")
         assert error.value.lines == [
             f"data.batch_size={images + 1}: {data} has only {images} training images"
         ]
+
+    @pytest.mark.parametrize("data", DATA_SETS)
+    @pytest.mark.parametrize("model", ["vgg_bn", "dln", "mlp"])
+    def test_a_model_takes_the_data_that_suit_it_and_no_others(self, settings, model, data):
+        suited = SUITED[VARIANTS[model].family]
+        if data in suited:
+            assert settings(f"model={model}", f"data={data}").data.name == data
+            return
+        with pytest.raises(SettingsError) as error:
+            settings(f"model={model}", f"data={data}")
+        line = f"data={data}: allowed with model={model} is {' or '.join(suited)}"
+        assert error.value.lines == [line]
+
+    def test_it_also_says_so_of_settings_made_by_hand(self, settings):
+        chosen = settings("model=dln")
+        chosen.data.name = "digits"
+        assert chosen.problems() == ["data=digits: allowed with model=dln is linear"]
 
     def test_each_bad_value_has_its_line(self, settings):
         with pytest.raises(SettingsError) as error:
@@ -158,8 +189,9 @@ class TestAllowed:
 
 
 class TestConfiguration:
-    def test_holds_the_settings_and_no_others(self, composed):
-        assert sorted(leaves(composed())) == sorted(keys(Settings))
+    def test_hold_the_settings_and_no_others(self, composed):
+        models = [composed(model) for model in ("model=vgg", "model=dln", "model=mlp")]
+        assert {leaf for config in models for leaf in leaves(config)} == set(keys(Settings))
 
     def test_every_choice_of_every_group_builds_a_network(self, settings, root):
         files = [path for path in (root / "conf").glob("*/*.yaml") if path.stem[0] != "_"]
@@ -167,20 +199,50 @@ class TestConfiguration:
         groups: dict[str, list[str]] = {}
         for path in files:
             groups.setdefault(path.parent.name, []).append(path.stem)
+        assert set(groups.pop("data")) == set(DATA_SETS)
         for turn in range(max(map(len, groups.values()))):
             turns = {group: choices[turn % len(choices)] for group, choices in groups.items()}
-            chosen = settings(*(f"{g}={c}" for g, c in turns.items()), "model.width=0.0625")
-            assert models.build(chosen, 10).settings is chosen
+            family = VARIANTS[turns["model"]].family
+            turns["data"] = SUITED[family][turn % len(SUITED[family])]
+            narrow = ["model.width=0.0625"] if family == "vgg" else []
+            chosen = settings(*(f"{g}={c}" for g, c in turns.items()), *narrow)
+            if chosen.variant.norm in (None, "batch"):
+                classes = None if family == "dln" else 10
+                assert models.build(chosen, classes).settings is chosen
             for group in ("model", "init", "data", "logger"):
                 assert getattr(chosen, group).name == turns[group]
             assert chosen.scale == turns["scale"]
 
     @pytest.mark.parametrize(
-        "scale, width, steps", [("smoke", 1 / 16, 20), ("small", 0.25, 3_000), ("paper", 1, 15_000)]
+        "scale, width, vgg, dln, mlp",
+        [
+            ("smoke", 1 / 16, 20, 20, 20),
+            ("small", 0.25, 3_000, 2_000, 5_000),
+            ("paper", 1, 15_000, 10_000, 50_000),
+        ],
     )
-    def test_scale_sets_width_and_steps(self, settings, scale, width, steps):
+    def test_scale_sets_width_and_steps(self, settings, scale, width, vgg, dln, mlp):
         chosen = settings(f"scale={scale}")
-        assert (chosen.model.width, chosen.max_steps) == (width, steps)
+        assert (chosen.model.width, chosen.max_steps) == (width, vgg)
+        assert settings(f"scale={scale}", "model=dln_noisy").max_steps == dln
+        assert settings(f"scale={scale}", "model=mlp_bn").max_steps == mlp
+
+    def test_a_family_brings_its_defaults(self, settings):
+        dln, mlp, vgg = (settings(f"model={m}", "probes=paper") for m in ("dln", "mlp", "vgg"))
+        assert [s.data.name for s in (vgg, dln, mlp)] == ["cifar10", "linear", "mnist"]
+        assert [s.optim.lr for s in (vgg, dln, mlp)] == [0.1, 1e-6, 0.1]
+        assert [s.probes.every for s in (vgg, dln, mlp)] == [100, 50, 100]
+        assert dln.probes.step_sizes == [0.01, 0.1, 1, 10, 30]
+        assert vgg.probes.step_sizes == mlp.probes.step_sizes == [0.5, 1, 2, 4]
+        assert (vgg.data.batch_size, mlp.data.batch_size, dln.data.points) == (128, 60, 1_000)
+
+    def test_and_the_command_line_wins(self, composed):
+        given = ("optim.lr=3", "max_steps=7", "probes.every=9", "probes.step_sizes=[2]")
+        chosen = settings_of(composed("model=dln", "scale=paper", *given))
+        assert (chosen.optim.lr, chosen.max_steps, chosen.probes.every) == (3, 7, 9)
+        assert chosen.probes.step_sizes == [2] and chosen.eval_every == 1_000
+        assert settings_of(composed("model=mlp", "data=digits")).data.name == "digits"
+        assert settings_of(composed("model=vgg", "model.width=2")).model.width == 2
 
     def test_defaults_are_the_paper_s(self, settings):
         chosen = settings("scale=paper")
@@ -201,5 +263,5 @@ class TestConfiguration:
 
 def test_settings_of_an_incomplete_configuration_are_refused(composed):
     config = OmegaConf.masked_copy(composed(), ["model", "seed"])
-    with pytest.raises(Exception, match="missing mandatory"):
+    with pytest.raises(Exception, match=r"[Mm]issing mandatory"):
         settings_of(config)

@@ -10,13 +10,13 @@ from src.models.evaluation import Batches, evaluate, without_noise
 
 
 class Evaluate(pl.Callback):
-    """Every few steps and after the last: the fixed training images and the whole test set.
+    """Every few steps and after the last: the fixed training data and the whole test set, if any.
 
     Where noise is on, the test set takes ``noise.passes`` passes and one at the mean noise; the
-    training images take one pass.
+    training data take one pass.
     """
 
-    def __init__(self, record: Record, every: int, train: Batches, test: Batches) -> None:
+    def __init__(self, record: Record, every: int, train: Batches, test: Batches | None) -> None:
         self.record, self.every, self.train, self.test = record, every, train, test
 
     def on_train_batch_end(
@@ -31,9 +31,9 @@ class Evaluate(pl.Callback):
         off = pl_module.settings.variant.noise and noise.evaluation == "off"
         undisturbed = without_noise(pl_module, self.train) if off else nullcontext()
         with trainer.precision_plugin.val_step_context(), undisturbed:
-            train = evaluate(pl_module, self.train)
-            test = evaluate(pl_module, self.test, noise.passes, mean_noise=True)
-        scores = {"train_eval": train, "val": test}
+            scores = {"train_eval": evaluate(pl_module, self.train)}
+            if self.test:
+                scores["val"] = evaluate(pl_module, self.test, noise.passes, mean_noise=True)
         self.record.add(
             trainer, done, {f"{s}/{k}": v for s, vs in scores.items() for k, v in vs.items()}
         )

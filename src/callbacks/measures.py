@@ -27,7 +27,7 @@ class View:
 
     Attributes:
         step: From 0.
-        network: In training mode, its layers named as in ``src.models.vgg``.
+        network: In training mode, its layers named as in ``src.models.network``.
         loss_fn: ``(output, target) -> scalar``.
         batch: What the probes evaluate.
         before: The parameters before the update, by name, in the probes' precision.

@@ -42,7 +42,7 @@ class ProgressLine(pl.Callback):
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
+        pl_module: Any,
         outputs: Any,
         batch: Any,
         batch_idx: int,
@@ -56,9 +56,10 @@ class ProgressLine(pl.Callback):
         due = now - self._drawn > _REFRESH_SECONDS or trainer.global_step == trainer.max_steps
         if self._line and due:
             self._drawn = now
-            accuracy = (outputs["logits"].argmax(1) == batch[1]).float().mean()
+            correct = (outputs["output"].argmax(1) == batch[1]) if pl_module.classes else None
+            accuracy = "" if correct is None else f"  acc {correct.float().mean():.3f}"
             speed = f"{(taken - 1) / (now - self._start):.1f} steps/s" if taken > 1 else ""
-            figures = f"loss {outputs['loss']:.3f}  acc {accuracy:.3f}  {speed}"
+            figures = f"loss {outputs['loss']:.3f}{accuracy}  {speed}"
             self._line.update(self._task, completed=trainer.global_step, figures=figures)
 
     def _estimate(self, now: float, trainer: pl.Trainer) -> None:

@@ -22,9 +22,9 @@ class Diverged(Exception):
 class Record(pl.Callback):
     """Keep the minibatch's loss and accuracy every few steps and at the last; mirror them at W&B.
 
-    The rows travel with the checkpoint, so a resumed run neither loses nor repeats one. The first
-    step whose loss is not finite is remembered on the device and asked for only when a row is due,
-    so a step costs no synchronisation.
+    Only a classifier has an accuracy. The rows travel with the checkpoint, so a resumed run neither
+    loses nor repeats one. The first step whose loss is not finite is remembered on the device and
+    asked for only when a row is due, so a step costs no synchronisation.
     """
 
     def __init__(self, folder: RunFolder, every: int) -> None:
@@ -36,7 +36,7 @@ class Record(pl.Callback):
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
+        pl_module: Any,
         outputs: Any,
         batch: Any,
         batch_idx: int,
@@ -52,12 +52,16 @@ class Record(pl.Callback):
         self._nonfinite.clamp_(max=torch.where(loss.isfinite(), torch.inf, step))
         if step % self.every and trainer.global_step < trainer.max_steps:
             return
-        logits, labels = outputs["logits"], batch[1]
-        accuracy = multiclass_accuracy(logits, labels, logits.shape[1], average="micro")
-        values = torch.stack([loss, accuracy.to(loss.dtype), self._nonfinite]).tolist()
-        self.add(trainer, step, {"train/loss": values[0], "train/accuracy": values[1]})
-        if values[2] < torch.inf:
-            raise Diverged(int(values[2]))
+        found = {"train/loss": loss}
+        if classes := pl_module.classes:
+            output, labels = outputs["output"], batch[1]
+            found["train/accuracy"] = multiclass_accuracy(output, labels, classes, average="micro")
+        *values, nonfinite = torch.stack(
+            [value.to(loss.dtype) for value in (*found.values(), self._nonfinite)]
+        ).tolist()
+        self.add(trainer, step, dict(zip(found, values, strict=True)))
+        if nonfinite < torch.inf:
+            raise Diverged(int(nonfinite))
 
     def add(self, trainer: pl.Trainer, step: int, values: dict[str, float]) -> None:
         """Add a row a value."""

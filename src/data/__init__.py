@@ -9,10 +9,16 @@ from src.data.transforms import Normaliser
 __all__ = ["Batches", "DataError", "Dataset", "Normaliser", "evaluation_batches", "load"]
 
 
-def load(name: str, root: Path, download: bool = True, cache: Path | None = None) -> Dataset:
-    """Return the data set called ``name``: ``cifar10``, or ``digits``, which needs no file.
+def load(
+    name: str,
+    root: Path,
+    download: bool = True,
+    cache: Path | None = None,
+    binarise: bool = False,
+) -> Dataset:
+    """Return the images called ``name``; ``digits`` need no file.
 
-    The other arguments are those of `src.data.cifar10.cifar10`.
+    The other arguments are those of `src.data.cifar10.cifar10` and `src.data.mnist.mnist`.
 
     Raises:
         DataError: The data set is not there, or a file of it is damaged.
@@ -27,4 +33,8 @@ def load(name: str, root: Path, download: bool = True, cache: Path | None = None
         from src.data.digits import digits
 
         return digits()
-    raise ValueError(f"no data set is called {name!r}: choose cifar10 or digits")
+    if name in ("mnist", "fashion_mnist"):
+        from src.data.mnist import mnist
+
+        return mnist(name, root, download, binarise)
+    raise ValueError(f"no images are called {name!r}: choose cifar10, digits, mnist, fashion_mnist")

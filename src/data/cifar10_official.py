@@ -2,23 +2,18 @@
 
 import hashlib
 import pickle
-import socket
-from http.client import HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from src.data.dataset import DataError, Dataset, channel_statistics
+from src.data.download import fetch_into
 
 FOLDER = "cifar-10-batches-py"
 TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST = "test_batch"
-TIMEOUT = 10.0
-"""Seconds without an answer after which the download gives up; urllib would wait forever."""
 
 
 def files(root: Path) -> list[Path]:
@@ -87,23 +82,13 @@ def download(root: Path) -> None:
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import download_and_extract_archive
 
-    timeout = socket.getdefaulttimeout()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / "cifar10.download.lock"):
-            if (root / FOLDER).is_dir():
-                return
-            with TemporaryDirectory(dir=root) as folder:
-                socket.setdefaulttimeout(TIMEOUT)
-                download_and_extract_archive(
-                    CIFAR10.url, root, folder, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5
-                )
-                Path(folder, FOLDER).replace(root / FOLDER)
-    except (OSError, RuntimeError, HTTPException) as error:
-        raise DataError(
-            f"CIFAR-10 cannot be downloaded into {root} ({error}): put cifar-10-batches-py or "
-            "train-*.parquet and test-*.parquet there, name their folder as data.root, "
-            "or take data=digits, which needs nothing"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(timeout)
+    def fetch(folder: Path) -> None:
+        download_and_extract_archive(
+            CIFAR10.url, root, folder, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5
+        )
+
+    remedy = (
+        f"put {FOLDER} or train-*.parquet and test-*.parquet into {root}, name their folder as "
+        "data.root, or take data=digits, which needs nothing"
+    )
+    fetch_into(root, FOLDER, fetch, remedy)

@@ -12,17 +12,17 @@ class DataError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A labelled set of 32x32 colour images, split into training and test images.
+    """A labelled set of images, split into training and test images.
 
     Attributes:
-        train_images: uint8 [N, 3, 32, 32], RGB, 0 to 255.
+        train_images: uint8 [N, C, H, W], 0 to 255: RGB, or grey where C is 1.
         train_labels: int64 [N], 0 to ``classes`` - 1.
-        test_images: uint8 [M, 3, 32, 32].
+        test_images: uint8 [M, C, H, W].
         test_labels: int64 [M].
         classes: How many classes there are.
         variant: Which copy of the data this is, to be told with any number obtained on it.
-        mean: float64 [3], of each channel of the training images, pixels in [0, 1].
-        std: float64 [3], likewise.
+        mean: float64 [C], of each channel of the training images, pixels in [0, 1].
+        std: float64 [C], likewise.
     """
 
     train_images: Tensor

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from src.models.classifier import Classifier
+from src.models.network import Network
 from src.models.noise import Noise
 from src.models.norms import TRACKING
 
@@ -17,9 +17,11 @@ Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
 @torch.no_grad()
 def evaluate(
-    model: Classifier, batches: Batches, passes: int = 1, mean_noise: bool = False
+    model: Network, batches: Batches, passes: int = 1, mean_noise: bool = False
 ) -> dict[str, float]:
-    """Return ``loss`` (mean, nats) and ``accuracy`` (a fraction) of a model over ``batches()``.
+    """Return a model's ``loss`` and, if it classifies, ``accuracy`` over ``batches()``.
+
+    The loss is the batches' mean, weighted by their sizes; the accuracy is a fraction.
 
     Noise stays on, as in training. The model's mode and moment are left as they were.
 
@@ -27,13 +29,13 @@ def evaluate(
         model: Of any variant.
         batches: Gives the set anew at each call.
         passes: A noisy model's figures are the mean over so many passes, each with its own draws.
-        mean_noise: Add a noisy model's ``accuracy_mean_noise``, its noise at its expectation.
+        mean_noise: Add a noisy classifier's ``accuracy_mean_noise``, its noise at its expectation.
     """
     noisy = [layer for layer in model.network if isinstance(layer, Noise) and not layer.off]
     with _in_evaluation(model):
         runs = [_score(model, batches(), number) for number in range(passes if noisy else 1)]
         scores = {name: sum(run[name] for run in runs) / len(runs) for name in runs[0]}
-        if noisy and mean_noise:
+        if noisy and mean_noise and model.classes:
             with _each(noisy, expected=True):
                 scores["accuracy_mean_noise"] = _score(model, batches(), 0)["accuracy"]
     return scores
@@ -41,7 +43,7 @@ def evaluate(
 
 @contextmanager
 @torch.no_grad()
-def without_noise(model: Classifier, batches: Batches) -> Iterator[None]:
+def without_noise(model: Network, batches: Batches) -> Iterator[None]:
     """Switch the noise off and gather the norms' running statistics anew over ``batches()``.
 
     The statistics gathered in training belong to activations that earlier noise had disturbed;
@@ -71,22 +73,26 @@ def without_noise(model: Classifier, batches: Batches) -> Iterator[None]:
 
 
 def _score(
-    model: Classifier, batches: Iterable[tuple[Tensor, Tensor]], number: int
+    model: Network, batches: Iterable[tuple[Tensor, Tensor]], number: int
 ) -> dict[str, float]:
     # A plain sum: torchmetrics' mean leaves NaN out, or, told not to, leaves the weights out.
     loss, count = torch.zeros((), dtype=torch.float64, device=model.device), 0
-    accuracy = MulticlassAccuracy(model.classes, average="micro").to(model.device)
-    for index, (images, labels) in enumerate(batches):
+    accuracy = None
+    if model.classes:
+        accuracy = MulticlassAccuracy(model.classes, average="micro").to(model.device)
+    for index, (inputs, targets) in enumerate(batches):
         model.moment.evaluation = (index, number)
-        logits = model(images)
-        loss += model.loss(logits, labels) * len(labels)
-        count += len(labels)
-        accuracy.update(logits, labels)
-    return {"loss": float(loss / count), "accuracy": float(accuracy.compute())}
+        output = model(inputs)
+        loss += model.loss(output, targets) * len(targets)
+        count += len(targets)
+        if accuracy:
+            accuracy.update(output, targets)
+    scores = {"loss": float(loss / count)}
+    return scores | ({"accuracy": float(accuracy.compute())} if accuracy else {})
 
 
 @contextmanager
-def _in_evaluation(model: Classifier) -> Iterator[None]:
+def _in_evaluation(model: Network) -> Iterator[None]:
     training, evaluation = model.training, model.moment.evaluation
     model.eval()
     try:

@@ -63,13 +63,13 @@ def scale_to_unit_variance(network: nn.Sequential, inputs: Tensor, gain: float =
 
     Args:
         network: Its layers named as in ``src.models.vgg``.
-        inputs: One batch, [N, ...].
+        inputs: One batch, [N, ...], in any precision and on any device.
         gain: A factor on every weight, once all are scaled.
 
     Raises:
         ValueError: If a layer puts out the same value everywhere, which no scale can change.
     """
-    maps = []
+    inputs, maps = inputs.to(next(network.parameters())), []
     for name, module in network.named_children():
         if name.startswith(("norm", "affine", "noise", "dropout")):
             continue

@@ -27,23 +27,26 @@ _SINCE = {
     ("noise", "strength"): 1.0,
     ("noise", "redraw"): "step",
 }
+_PLACES = {"root", "cache", "download"}
+_WHERE = {"normalise_head", "normalise_last"}
 
 
 def identity(settings: Settings) -> dict[str, Any]:
     """Return the settings that change the training, those without effect left out.
 
-    A plain network has no noise and no BatchNorm, so cells that differ in those alone are one run.
+    A plain network has no noise and no norm, so cells that differ in those alone are one run.
     """
     kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in _RECORDING}
-    for place in ("root", "cache", "download"):
-        del kept["data"][place]
+    kept["data"] = {k: v for k, v in kept["data"].items() if k not in _PLACES}
     variant = settings.variant
     if not variant.noise:
         del kept["noise"]
-    norm = "batch" if variant.norm else None
-    kept["model"] = {k: v for k, v in kept["model"].items() if norm in _OF_NORMS.get(k, {norm})}
+    elif variant.family == "dln":  # it has neither pixels nor a test set
+        del kept["noise"]["per"], kept["noise"]["passes"]
+    idle = {key for key, kinds in _OF_NORMS.items() if variant.norm not in kinds}
     if not (variant.norm or variant.noise):
-        del kept["model"]["normalise_head"]
+        idle |= _WHERE
+    kept["model"] = {k: v for k, v in kept["model"].items() if k not in idle}
     if settings.init.name != "gaussian":
         del kept["init"]["std"]
     for (group, key), before in _SINCE.items():

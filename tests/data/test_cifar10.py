@@ -114,8 +114,10 @@ def test_what_was_downloaded_is_read(
 def test_load_chooses_by_name(write_parquet: Writer, tmp_path: Path):
     assert load("cifar10", write_parquet(), False, tmp_path).variant.startswith("cifar10")
     assert load("digits", tmp_path / "absent").variant == "digits"
-    with pytest.raises(ValueError, match="'mnist': choose cifar10 or digits"):
-        load("mnist", tmp_path)
+    with pytest.raises(
+        ValueError, match="'imagenet': choose cifar10, digits, mnist, fashion_mnist"
+    ):
+        load("imagenet", tmp_path)
 
 
 @pytest.mark.slow

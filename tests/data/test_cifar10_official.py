@@ -12,7 +12,7 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10
 
-import src.data.cifar10_official as cifar10_official
+import src.data.download as fetching
 from src.data import DataError
 from src.data.cifar10_official import download, files, read
 
@@ -94,14 +94,14 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(DataError, match="Name or service not known") as caught:
         download(tmp_path / "new")
     assert _remedies(str(caught.value))
-    assert set(timeouts) == {cifar10_official.TIMEOUT}
+    assert set(timeouts) == {fetching.TIMEOUT}
     assert socket.getdefaulttimeout() is None
     assert files(tmp_path / "new") == []
 
 
 def test_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(cifar10_official, "TIMEOUT", 0.1)
+    monkeypatch.setattr(fetching, "TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{server.getsockname()[1]}/a.tar.gz")
         with pytest.raises(DataError, match="timed out") as caught:
@@ -136,7 +136,7 @@ def test_archive_is_unpacked_whole(archive: Path):
     assert {path.name for path in archive.iterdir()} == {
         CIFAR10.base_folder,
         CIFAR10.filename,
-        "cifar10.download.lock",
+        f"{CIFAR10.base_folder}.download.lock",
     }
 
 

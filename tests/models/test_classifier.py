@@ -30,11 +30,11 @@ def test_optimiser_is_plain_sgd_over_all_parameters(model):
     assert {id(p) for p in group["params"]} == {id(p) for p in model.parameters()}
 
 
-def test_training_step_gives_the_loss_and_detached_logits(model):
+def test_training_step_gives_the_loss_and_detached_output(model):
     images, labels = torch.randn(4, 3, 32, 32), torch.arange(4)
     outputs = model.training_step((images, labels), 0)
-    assert outputs["loss"].requires_grad and not outputs["logits"].requires_grad
-    assert torch.equal(outputs["loss"], model.loss(outputs["logits"], labels))
+    assert outputs["loss"].requires_grad and not outputs["output"].requires_grad
+    assert torch.equal(outputs["loss"], model.loss(outputs["output"], labels))
 
 
 def test_moment_starts_at_the_seed_s_first_step(model):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from src import models
-from src.models.classifier import Classifier
 from src.models.evaluation import evaluate, without_noise
+from src.models.network import Classifier
 from src.models.noise import Noise
 from src.models.norms import LpNorm
 

@@ -196,6 +196,13 @@ class TestUnitVariance:
             assert torch.equal(other.get_parameter(name), value)
         assert all(torch.equal(*pair) for pair in zip(other.buffers(), buffers, strict=True))
 
+    def test_inputs_take_the_precision_of_the_weights(self):
+        one, other = self.network().float(), self.network().float()
+        scale_to_unit_variance(one, self.IMAGES)
+        scale_to_unit_variance(other, self.IMAGES.float())
+        for a, b in zip(one.parameters(), other.parameters(), strict=True):
+            assert torch.equal(a, b)
+
     def test_a_layer_without_variance_is_an_error_that_names_it(self):
         built = self.network()
         with pytest.raises(ValueError, match="init=unit_variance: the outputs of conv1 have no"):

@@ -9,7 +9,6 @@ from src import models
 from src.models.noise import Noise
 from src.models.norms import Affine, BatchNorm
 from src.models.vgg import VGG, VGGBatchNorm, VGGNoisyBatchNorm, VGGPlainNoisy
-from src.settings import VARIANTS
 
 # Simonyan & Zisserman's configurations at full width: convolutions, and their parameters with
 # biases as torchvision's vgg11, vgg13, vgg16 and vgg19 have them in `features`.
@@ -18,6 +17,12 @@ HEADS = {
     "linear": (1, 512 * 10 + 10),
     "512": (3, 2 * (512 * 512 + 512) + 512 * 10 + 10),
     "4096": (3, (512 * 4096 + 4096) + (4096 * 4096 + 4096) + 4096 * 10 + 10),
+}
+VARIANTS = {
+    "vgg": VGG,
+    "vgg_bn": VGGBatchNorm,
+    "vgg_noisy": VGGNoisyBatchNorm,
+    "vgg_plain_noisy": VGGPlainNoisy,
 }
 TINY = ("scale=smoke", "model.depth=11")
 
@@ -91,9 +96,7 @@ class TestSize:
 
 
 class TestVariants:
-    CLASSES = (VGG, VGGBatchNorm, VGGNoisyBatchNorm, VGGPlainNoisy)
-
-    @pytest.mark.parametrize("name, kind", list(zip(VARIANTS, CLASSES, strict=True)))
+    @pytest.mark.parametrize("name, kind", VARIANTS.items())
     def test_one_class_a_variant(self, build, name, kind):
         assert type(build(f"model={name}")) is kind
 

@@ -1,0 +1,103 @@
+"""What a run is fed with, whatever its data."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from src.data import Batches, Normaliser, evaluation_batches, load
+from src.data.linear import FullBatch, linear
+from src.settings import (
+    ColourSettings,
+    GreySettings,
+    ImageSettings,
+    LinearSettings,
+    PointsSettings,
+    Settings,
+)
+
+TRAIN_EVAL_IMAGES = 10_000
+Set = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Batches of inputs and targets, on the device.
+
+    Attributes:
+        training: One for each step from the one where the training is.
+        fixed: The training data that are evaluated, anew at each call.
+        test: The test set, likewise; None where there is none.
+        classes: How many classes there are; None where there are none.
+        variant: Which copy of the data this is, to be told with any number obtained on it.
+    """
+
+    training: Batches | FullBatch
+    fixed: Set
+    test: Set | None
+    classes: int | None
+    variant: str
+
+
+def feed(
+    settings: Settings, device: torch.device, channels_last: bool, start: Callable[[], int]
+) -> Feed:
+    """Load or draw a run's data.
+
+    Args:
+        settings: The run's.
+        device: Where the batches will be.
+        channels_last: Return images in the channels-last memory format.
+        start: Tells, when the training begins, the step to begin at.
+
+    Raises:
+        DataError: They cannot be had.
+    """
+    if isinstance(settings.data, ImageSettings):
+        return _images(settings, settings.data, device, channels_last, start)
+    model, data = settings.model, settings.data
+    assert isinstance(model, LinearSettings) and isinstance(data, PointsSettings)
+    x, y = (t.to(device) for t in linear(data.points, model.dimension, settings.seed))
+    training = FullBatch((x, y), settings.max_steps, start)
+    return Feed(training, lambda: [(x, y)], test=None, classes=None, variant="linear")
+
+
+def _images(
+    settings: Settings,
+    source: ImageSettings,
+    device: torch.device,
+    channels_last: bool,
+    start: Callable[[], int],
+) -> Feed:
+    cache = source.cache if isinstance(source, ColourSettings) else None
+    dataset = load(
+        source.name,
+        Path(source.root),
+        source.download,
+        None if cache is None else Path(cache),
+        isinstance(source, GreySettings) and source.binarise,
+    )
+    normaliser = Normaliser(dataset.mean, dataset.std, source.normalise, channels_last, device)
+    images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
+
+    def whole(images: Tensor, labels: Tensor) -> Set:
+        return lambda: evaluation_batches(images, labels, source.batch_size, normaliser)
+
+    return Feed(
+        training=Batches(
+            images,
+            labels,
+            source.batch_size,
+            steps=settings.max_steps,
+            seed=settings.seed,
+            normaliser=normaliser,
+            augment=isinstance(source, ColourSettings) and source.augment,
+            start=start,
+        ),
+        fixed=whole(images[:TRAIN_EVAL_IMAGES], labels[:TRAIN_EVAL_IMAGES]),
+        test=whole(dataset.test_images.to(device), dataset.test_labels.to(device)),
+        classes=dataset.classes,
+        variant=dataset.variant,
+    )
