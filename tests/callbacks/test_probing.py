@@ -4,18 +4,28 @@ import polars
 import pytest
 import torch
 
+from src import models
 from src.callbacks import probing
 from src.data import feed
+from src.data.linear import linear
 from src.runs.folder import RunFolder
 from src.runs.needs import needs
+from src.settings import VARIANTS
 from src.training import train
 
 TINY = (
-    *("data=digits", "scale=smoke", "logger=none", "model.depth=11", "model.width=0.04"),
-    *("model.head=linear", "data.batch_size=16", "max_steps=3", "log_every=1", "eval_every=100"),
+    *("scale=smoke", "logger=none", "max_steps=3", "log_every=1", "eval_every=100"),
     *("noise.passes=1", "keep_checkpoints=true", "accelerator=cpu", "threads=1"),
     *("probes.every=1", "probes.fixed_batches=1", "probes.units=2", "optim.momentum=0.5"),
 )
+NETWORKS = {
+    "vgg": (
+        *("data=digits", "data.batch_size=16"),
+        *("model.depth=11", "model.width=0.04", "model.head=linear"),
+    ),
+    "dln": ("data=linear", "data.points=50", "model.layers=4"),
+    "mlp": ("data=digits", "data.batch_size=16", "model.units=20"),
+}
 FEW_IMAGES = 32
 
 
@@ -24,7 +34,8 @@ def run(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(feed, "TRAIN_EVAL_IMAGES", FEW_IMAGES)
 
     def made(name, *overrides):
-        chosen = settings(*TINY, *overrides)
+        model = next((o[6:] for o in overrides if o.startswith("model=")), "vgg_bn")
+        chosen = settings(*TINY, *NETWORKS[VARIANTS[model].family], *overrides)
         folder = RunFolder(tmp_path / name)
         folder.path.mkdir(exist_ok=True)
         torch.manual_seed(3)
@@ -63,7 +74,10 @@ def assert_untouched(run, model, *probes):
     return probed
 
 
-@pytest.mark.parametrize("model", ["vgg", "vgg_bn", "vgg_noisy", "vgg_plain_noisy"])
+MODELS = [name for name, variant in VARIANTS.items() if variant.norm in (None, "batch")]
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_training_is_untouched(run, model):
     probed = assert_untouched(run, model, "probes=all", "max_steps=2")
     assert probed.status()["probe_failures"] == {}
@@ -123,8 +137,10 @@ def test_steps_are_multiples_of_the_cadence_and_the_last_activations_in_pairs(ru
     assert not table(folder, "ics").select("step", "layer").is_duplicated().any()
 
 
-def test_a_killed_and_resumed_run_has_the_rows_of_one_never_killed(run, monkeypatch):
+@pytest.mark.parametrize("model", ["vgg_bn", "dln_noisy", "mlp_bn"])
+def test_a_killed_and_resumed_run_has_the_rows_of_one_never_killed(run, monkeypatch, model):
     probes = ("probes=paper", "probes.every=2", "max_steps=5", "checkpoint_every=2")
+    probes = (f"model={model}", *probes)
     whole = run("whole", *probes)
     real = probing.Probing.on_train_batch_end
 
@@ -160,6 +176,47 @@ def test_rows_agree_with_what_training_saw(run):
     torch.testing.assert_close(
         rows["loss_at_zero"].to_torch(), rows["value"].to_torch(), rtol=1e-5, atol=0
     )
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
+def test_the_deep_linear_network_has_losses_and_no_accuracy(run, precision):
+    steps = ("max_steps=4", "log_every=2", "eval_every=3", "optim.lr=1e-4")
+    folder = run("run", "model=dln_bn", "probes=all", f"precision={precision}", *steps)
+    assert folder.status()["probe_failures"] == {} and folder.status()["data"] == "linear"
+    metrics = table(folder, "metrics")
+    rows = {name: metrics.filter(polars.col("name") == name) for name in metrics["name"].unique()}
+    assert {name: found["step"].to_list() for name, found in rows.items()} == {
+        "train/loss": [0, 2, 3],
+        "train_eval/loss": [3, 4],
+    }
+    assert metrics["value"].is_finite().all()
+    # At step 0 the landscape's point of origin is the loss that training saw.
+    zero = table(folder, "landscape").filter(polars.col("step") == 0)["loss_at_zero"]
+    rough = 0.1 if precision == "bf16-mixed" else 1e-5
+    assert zero.to_list() == pytest.approx([rows["train/loss"]["value"][0]] * len(zero), rel=rough)
+    sizes = table(folder, "landscape")["eta"].unique().sort().to_list()
+    assert sizes == pytest.approx([1e-6, 1e-5, 1e-4, 1e-3, 3e-3])
+
+
+def test_full_batch_descent_is_that_of_a_loop_by_hand(run, settings):
+    """Plain gradient descent in float64 on the half-sum of squares, by matrices alone."""
+    given = ("model=dln", "precision=64-true", "optim.momentum=0", "max_steps=20", "optim.lr=1e-3")
+    folder = run("run", *given)
+    x, y = linear(50, 10, seed=0)
+    weights = [
+        m.weight.detach().double()
+        for m in models.build(settings("model=dln", "model.layers=4"), None).network
+    ]
+    losses = []
+    for _ in range(20):
+        weights = [w.clone().requires_grad_() for w in weights]
+        loss = (torch.linalg.multi_dot([x, *(w.T for w in weights)]) - y).square().sum() / 2
+        gradients = torch.autograd.grad(loss, weights)
+        losses.append(loss.item())
+        weights = [(w - 1e-3 * g).detach() for w, g in zip(weights, gradients, strict=True)]
+    rows = table(folder, "metrics").filter(polars.col("name") == "train/loss")
+    assert rows["value"].to_list() == pytest.approx(losses, rel=1e-9)
+    assert losses[-1] < 0.9 * losses[0]
 
 
 @pytest.mark.parametrize(
