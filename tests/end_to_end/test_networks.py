@@ -6,6 +6,7 @@ import struct
 import polars as pl
 import pytest
 
+
 @pytest.fixture
 def mnist_root(tmp_path):
     """A folder that holds files in the form of MNIST."""
