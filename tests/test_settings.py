@@ -206,9 +206,8 @@ class TestConfiguration:
             turns["data"] = SUITED[family][turn % len(SUITED[family])]
             narrow = ["model.width=0.0625"] if family == "vgg" else []
             chosen = settings(*(f"{g}={c}" for g, c in turns.items()), *narrow)
-            if chosen.variant.norm in (None, "batch"):
-                classes = None if family == "dln" else 10
-                assert models.build(chosen, classes).settings is chosen
+            classes = None if family == "dln" else 10
+            assert models.build(chosen, classes).settings is chosen
             for group in ("model", "init", "data", "logger"):
                 assert getattr(chosen, group).name == turns[group]
             assert chosen.scale == turns["scale"]

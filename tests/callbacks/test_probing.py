@@ -74,10 +74,7 @@ def assert_untouched(run, model, *probes):
     return probed
 
 
-MODELS = [name for name, variant in VARIANTS.items() if variant.norm in (None, "batch")]
-
-
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", VARIANTS)
 def test_training_is_untouched(run, model):
     probed = assert_untouched(run, model, "probes=all", "max_steps=2")
     assert probed.status()["probe_failures"] == {}
