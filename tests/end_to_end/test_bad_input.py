@@ -20,7 +20,7 @@ WRONG = [
     ("model=3", "model=3"),
     ("+optim.rate=1", "there is no setting optim.rate"),
     ("~seed", "seed"),
-    ("+sweeps=fig9", "allowed is one of fig1_training, fig2_noise"),
+    ("+sweeps=fig9", "sweeps=fig9: allowed is one of batch_size, "),
     ("sweep=../../up", "sweep=../../up"),
     ("optim.lr=[0.1", "0.1"),
     ("optim.lr", "optim.lr"),
