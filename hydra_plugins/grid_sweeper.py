@@ -1,6 +1,6 @@
 """Hydra's way to a grid: its basic sweeper, with every cell checked before the first one trains."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,21 @@ from src.grid import Cell, Grid
 
 
 class GridSweeper(BasicSweeper):
-    """Compose and check all cells, launch those not yet complete, then show them all."""
+    """Compose and check all cells, launch those not yet complete, then show them all.
 
-    def __init__(self, params: dict[str, str] | None = None) -> None:
+    Args:
+        params: The values of each key; the grid is their product.
+        grids: Where there are some, the cells are those of several products: ``params`` with one
+            of these at a time.
+    """
+
+    def __init__(
+        self,
+        params: dict[str, str] | None = None,
+        grids: list[dict[str, str]] | None = None,
+    ) -> None:
         super().__init__(max_batch_size=None, params=params)
+        self.grids = grids or [{}]
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the grid.
@@ -32,9 +43,7 @@ class GridSweeper(BasicSweeper):
         """
         assert self.config is not None and self.launcher is not None and self.hydra_context
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        points = self.split_arguments(overrides, max_batch_size=None)[0]
-        grid = Grid(self._cells(points))
+        grid = Grid(self._cells(points(self.params, self.grids, arguments, parser)))
         console = Console(soft_wrap=True)
         try:
             grid.announce(console)
@@ -78,10 +87,30 @@ class GridSweeper(BasicSweeper):
         return cells
 
 
+def points(
+    params: Mapping[str, str],
+    grids: Sequence[Mapping[str, str]],
+    arguments: Sequence[str],
+    parser: OverridesParser,
+) -> list[list[str]]:
+    """Return the overrides of each cell, every cell once.
+
+    A key of a grid takes the place of the same key of ``params``, one on the command line of both.
+    """
+    found: list[list[str]] = []
+    for grid in grids:
+        given = [f"{key}={values}" for key, values in {**params, **grid}.items()]
+        overrides = parser.parse_overrides([*given, *arguments])
+        product = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
+        found += [point for point in product if point not in found]
+    return found
+
+
 @dataclass
 class _GridSweeperConfig:
     _target_: str = "hydra_plugins.grid_sweeper.GridSweeper"
     params: dict[str, str] | None = None
+    grids: list[dict[str, str]] | None = None
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=_GridSweeperConfig)

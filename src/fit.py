@@ -21,6 +21,7 @@ from src.callbacks.probing import Probing
 from src.callbacks.progress import ProgressLine
 from src.callbacks.record import Record
 from src.data.feed import Feed, feed
+from src.models.init import scale_to_unit_variance
 from src.models.network import Network
 from src.runs.folder import RunFolder
 from src.runs.needs import Needs
@@ -63,9 +64,10 @@ def fit(
     ]
     logger = tracking.start(settings, folder.path, name, config)
     trainer = _trainer(settings, device, callbacks, logger)
-    model = _model(settings, device, fed)
+    checkpoint = _newest_whole(folder)
+    model = _model(settings, device, fed, checkpoint)
     try:
-        trainer.fit(model, fed.training, ckpt_path=_newest_whole(folder), weights_only=True)
+        trainer.fit(model, fed.training, ckpt_path=checkpoint, weights_only=True)
     finally:
         for table in tables if record.rows else ():
             table.write()
@@ -87,7 +89,7 @@ def replay(
     fed = feed(settings, device, _channels_last(settings, device), start=lambda: step)
     probing = _probing(settings, probes, folder, fed)
     trainer = _trainer(settings, device, [probing], logger=False)
-    model = _model(settings, device, fed)
+    model = _model(settings, device, fed, checkpoint)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # callbacks
         trainer.fit(model, fed.training, ckpt_path=checkpoint, weights_only=True)
@@ -116,8 +118,11 @@ def _probing(settings: Settings, probes: Needs, folder: RunFolder, fed: Feed) ->
     return Probing(folder, chosen, lambda count: list(islice(fed.fixed(), count)))
 
 
-def _model(settings: Settings, device: torch.device, fed: Feed) -> Network:
+def _model(settings: Settings, device: torch.device, fed: Feed, checkpoint: Path | None) -> Network:
     model = models.build(settings, fed.classes)
+    if settings.init.name == "unit_variance" and checkpoint is None:
+        inputs, _ = next(iter(fed.training))
+        scale_to_unit_variance(model.network, inputs, settings.init.gain)
     if _channels_last(settings, device):
         model.to(memory_format=torch.channels_last)
     return model

@@ -65,6 +65,10 @@ DATA_SETS = (*IMAGE_SETS, "linear")
 # What each family of networks can learn.
 SUITED = {"vgg": ("cifar10", "digits"), "mlp": tuple(IMAGE_SETS), "dln": ("linear",)}
 SCALES = ("smoke", "small", "paper")
+INITS = (
+    *("glorot_normal", "glorot_uniform", "he_normal", "he_uniform"),
+    *("orthogonal", "gaussian", "torch", "unit_variance"),
+)
 # The probes, and the settings each of them heeds besides its cadence.
 PROBES = {
     "ics": ("layers", "batch", "precision", "objective", "update"),
@@ -139,6 +143,10 @@ class ModelSettings:
     batch_norm: str = _one_of("torch", "scratch")
     eps: float = _at_least(0)
     momentum: float = _field(Rule(lambda v: 0 < v <= 1, "a number above 0, up to 1"))
+    statistics: str = _one_of("batch", "running")
+    lp_centred: bool
+    linf_of: str = _one_of("batch", "sample")
+    groups: int = _whole(1)
 
 
 @dataclass(kw_only=True)
@@ -183,16 +191,20 @@ class NoiseSettings:
     r_sigma_is: str = _one_of("std", "variance")
     placement: str = _one_of("after_affine", "before_affine")
     per: str = _one_of("position", "sample")
+    relative: bool
+    strength: float = _at_least(0)
+    redraw: str = _one_of("step", "never")
     evaluation: str = _one_of("on_as_trained", "off")
     passes: int = _whole(1)
 
 
 @dataclass(kw_only=True)
 class InitSettings:
-    """The distribution of the initial weights; biases start at 0."""
+    """The distribution of the initial weights."""
 
-    name: str = _one_of("glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "orthogonal")
+    name: str = _one_of(*INITS)
     gain: float = _above(0)
+    std: float = _above(0)
 
 
 @dataclass(kw_only=True)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -7,6 +9,7 @@ from src.settings import VARIANTS
 
 MODELS = "one of " + ", ".join(sorted(VARIANTS))
 NAMES = "one of " + ", ".join(VARIANTS)
+SWEEPS = ", ".join(sorted(p.stem for p in Path(__file__).parents[1].glob("sweeps/*.yaml")))
 WHOLE = "a whole number of at least 0"
 
 
@@ -45,8 +48,8 @@ def answer(composed):
         ("model=null", f"model=null: allowed is {MODELS}"),
         ("model=true", f"model=true: allowed is {MODELS}"),
         ("model=_vgg", f"model.name is missing: allowed is {NAMES}"),
-        ("+sweeps=nope", "sweeps=nope: allowed is one of fig1_training, fig2_noise"),
-        ("+sweeps=3", "sweeps=3: allowed is one of fig1_training, fig2_noise"),
+        ("+sweeps=nope", f"sweeps=nope: allowed is one of {SWEEPS}"),
+        ("+sweeps=3", f"sweeps=3: allowed is one of {SWEEPS}"),
         # not of this model or data set
         ("model.layers=3", "there is no setting model.layers; did you mean model.eps, "),
         ("model.units=3", "there is no setting model.units; did you mean model.width, "),

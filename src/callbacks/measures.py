@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from src.models.norms import BATCH_NORMS
 from src.probes import activations as activations_probe
 from src.probes import curvature as curvature_probe
 from src.probes.evaluation import Batch, LossFunction
@@ -208,12 +209,16 @@ def curvature(view: View, settings: ProbesSettings) -> list[Row]:
 
 
 def theory(view: View, settings: ProbesSettings) -> list[Row]:
-    """Return a row a layer and quantity: the size of each part of Theorems 4.1, 4.2 and 4.4."""
+    """Return a row a layer and quantity: the size of each part of Theorems 4.1, 4.2 and 4.4.
+
+    They are about BatchNorm: other norms have no row, nor has one whose statistics are constants.
+    """
     rows: list[Row] = []
-    numbers = sorted(set(_numbers(view.network).values()))
-    norms = [n for n in settings.layers or numbers if hasattr(view.network, f"norm{n}")]
-    for layer in norms:
-        units = range(min(settings.units, len(view.before[f"norm{layer}.weight"])))
+    for layer in settings.layers or sorted(set(_numbers(view.network).values())):
+        norm = getattr(view.network, f"norm{layer}", None)
+        if not (isinstance(norm, BATCH_NORMS) and norm.training):
+            continue
+        units = range(min(settings.units, len(cast(Tensor, norm.running_mean))))
         first, second = at_layer(
             view.network, view.loss_fn, view.batch, view.before, f"norm{layer}", units
         )

@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from src.models.network import Network
 from src.models.noise import Noise
-from src.models.norms import BatchNorm
+from src.models.norms import TRACKING
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
@@ -44,15 +44,14 @@ def evaluate(
 @contextmanager
 @torch.no_grad()
 def without_noise(model: Network, batches: Batches) -> Iterator[None]:
-    """Switch the noise off and gather BatchNorm's running statistics anew over ``batches()``.
+    """Switch the noise off and gather the norms' running statistics anew over ``batches()``.
 
     The statistics gathered in training belong to activations that earlier noise had disturbed;
     with the noise gone they are wrong. Here they become the mean over the given batches of the
     batch mean and of the unbiased batch variance (Ioffe & Szegedy, Algorithm 2; a last batch of a
-    single image has none and is left out), and afterwards what they were.
+    single image has none and is left out) or of the lp norm, and afterwards what they were.
     """
-    kinds = (BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d)
-    norms = [layer for layer in model.network if isinstance(layer, kinds)]
+    norms = [layer for layer in model.network if isinstance(layer, TRACKING)]
     kept = [{name: b.clone() for name, b in norm.named_buffers()} for norm in norms]
     momenta = [norm.momentum for norm in norms]
     with _each([layer for layer in model.network if isinstance(layer, Noise)], off=True):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from src.models.init import initialise
 from src.models.moment import Moment
+from src.models.norms import hold_statistics
 from src.settings import Settings
 
 ACTIVATIONS = {
@@ -49,7 +50,7 @@ class Network(pl.LightningModule):
         """Make the network of its modules, by name, and draw its initial weights."""
         init = self.settings.init
         self.network = nn.Sequential(modules)
-        initialise(self.network, self.settings.seed, init.name, init.gain)
+        initialise(self.network, self.settings.seed, init.name, init.gain, init.std)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the network's output for a batch, in the network's precision."""
@@ -66,6 +67,8 @@ class Network(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the minibatch's loss, and the output for whoever records the accuracy."""
         inputs, target = batch
+        if self.settings.model.statistics == "running":
+            hold_statistics(self, inputs)
         output = self(inputs)
         return {"loss": self.loss(output, target), "output": output.detach()}
 

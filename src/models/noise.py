@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from src.models.moment import Key, Moment
 from src.randomness import generator
+from src.settings import NoiseSettings
 
 _BLOCK = 1 << 17  # numbers drawn by one stream: blocks fill in parallel, whatever the threads
 
@@ -24,6 +25,9 @@ class NoiseShape:
         r_sigma: Standard deviation of the scales about the unit scale.
         per_position: Draw afresh at every pixel (height and width count as batch), not once a
             sample and channel.
+        relative: Multiply the shifts by the unit's standard deviation in the batch, a constant to
+            the gradient.
+        redrawn: Draw anew each step and at each pass of an evaluation, not once for all of them.
     """
 
     n_mu: float = 0.5
@@ -31,6 +35,23 @@ class NoiseShape:
     r_mu: float = 0.1
     r_sigma: float = 0.1
     per_position: bool = True
+    relative: bool = False
+    redrawn: bool = True
+
+
+def make_noise(settings: NoiseSettings, layer: int, moment: Moment) -> "Noise":
+    """Return the noise of one layer; ``strength`` multiplies all by which it differs from none."""
+    r_sigma = settings.r_sigma if settings.r_sigma_is == "std" else settings.r_sigma**0.5
+    shape = NoiseShape(
+        n_mu=settings.strength * settings.n_mu,
+        n_sigma=1 + settings.strength * (settings.n_sigma - 1),
+        r_mu=settings.strength * settings.r_mu,
+        r_sigma=settings.strength * r_sigma,
+        per_position=settings.per == "position",
+        relative=settings.relative,
+        redrawn=settings.redraw == "step",
+    )
+    return Noise(shape, layer, moment)
 
 
 class Noise(nn.Module):
@@ -39,7 +60,8 @@ class Noise(nn.Module):
     For unit j, shared by the batch: mu_j ~ U(-n_mu, n_mu) and sigma_j ~ U(1, n_sigma). For
     sample i: m_ij ~ U(mu_j - r_mu, mu_j + r_mu), on the CPU at the middles of 65,536 equal cells,
     and s_ij ~ N(sigma_j, r_sigma). It acts in evaluation too.
-    With ``expected`` set, m and s take their expectations; with ``off`` set, a passes unchanged.
+    With ``expected`` set, m and s take their expectations, given mu_j and sigma_j where they are
+    drawn but once; with ``off`` set, a passes unchanged.
     """
 
     def __init__(self, shape: NoiseShape, layer: int, moment: Moment) -> None:
@@ -56,33 +78,50 @@ class Noise(nn.Module):
         """
         if self.off:
             return a
-        if self.expected:
+        if self.expected and self.shape.redrawn:
             return a * (1 + (self.shape.n_sigma - 1) / 2)
-        dtype = torch.promote_types(a.dtype, torch.float32)
-        scale, shift = (drawn.to(dtype) for drawn in self.draw(a))
-        return torch.addcmul(shift, a.to(dtype), scale)
+        a = a.to(torch.promote_types(a.dtype, torch.float32))
+        drawn = self._of_units(self._key(), a) if self.expected else self.draw(a)
+        scale, shift = (part.to(a.dtype) for part in drawn)
+        if self.shape.relative:
+            batch = [dimension for dimension in range(a.dim()) if dimension != 1]
+            shift = shift * a.detach().std(batch, correction=0, keepdim=True)
+        return torch.addcmul(shift, a, scale)
 
     @torch.inference_mode(False)  # buffers made in an evaluation must serve in training too
     @torch.no_grad()
     def draw(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (s, m), float32, for activations like a; kept until moment or layout changes."""
-        key = self.moment.key("noise", self.layer)
+        """Return (s, m), float32, for activations like a; kept until moment or layout changes.
+
+        Where it is ``relative``, m is in units of the standard deviation.
+        """
+        key = self._key()
         wanted = (key, a.shape, a.stride(), a.device)
         if self._drawn != wanted:
-            shape, units = self.shape, [1, a.shape[1], *[1] * (a.dim() - 2)]
-            stream = generator(*key, "unit", device=a.device)
-            mu, sigma = torch.rand(2, *units, generator=stream, device=a.device)
-            like = a if shape.per_position else a.new_empty([*a.shape[:2], *units[2:]])
+            shape = self.shape
+            scale, shift = self._of_units(key, a)
+            like = a if shape.per_position else a.new_empty([*a.shape[:2], *scale.shape[2:]])
             if self._drawn is None or self._drawn[1:] != wanted[1:]:
                 self._scale = torch.empty_like(like, dtype=torch.float32)
                 self._shift = torch.empty_like(self._scale)
             self._drawn = None  # an interrupted fill must not pass for a finished one
             unit = _fill(self._scale, self._shift, shape.r_sigma, key)
-            self._scale += 1 + (shape.n_sigma - 1) * sigma
-            centre = shape.n_mu * (2 * mu - 1) + shape.r_mu * unit / 2
-            torch.add(centre, self._shift, alpha=shape.r_mu * unit, out=self._shift)
+            self._scale += scale
+            shift += shape.r_mu * unit / 2
+            torch.add(shift, self._shift, alpha=shape.r_mu * unit, out=self._shift)
             self._drawn = wanted
         return self._scale, self._shift
+
+    def _key(self) -> Key:
+        moment = self.moment if self.shape.redrawn else Moment(self.moment.seed)
+        return moment.key("noise", self.layer)
+
+    def _of_units(self, key: Key, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Return sigma_j and mu_j, [1, C] or [1, C, 1, 1]."""
+        units = [1, a.shape[1], *[1] * (a.dim() - 2)]
+        stream = generator(*key, "unit", device=a.device)
+        mu, sigma = torch.rand(2, *units, generator=stream, device=a.device)
+        return 1 + (self.shape.n_sigma - 1) * sigma, self.shape.n_mu * (2 * mu - 1)
 
 
 def _fill(normal: Tensor, cell: Tensor, std: float, key: Key) -> float:

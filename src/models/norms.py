@@ -1,24 +1,28 @@
-"""Normalisation over the batch."""
+"""Normalisation over the batch, by the variance or an lp norm, and the norms of the controls."""
+
+from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from src.settings import ModelSettings
 
-class BatchNorm(nn.Module):
-    """Batch normalisation from primitive operations (Ioffe & Szegedy 2015, Algorithms 1 and 2).
+
+class OverBatch(nn.Module):
+    """What norms over the batch share, from primitive operations.
 
     Inputs are [N, C] or [N, C, H, W]; statistics run over all but C (height and width count as
-    batch). Training divides by the biased batch variance; inference uses moving averages of the
-    batch means and of the unbiased batch variances. All is computed in the precision of the
-    running statistics and returned in that of the input. Names and numbers are those of
-    ``torch.nn.BatchNorm2d``; unlike its fused kernel, every derivative of this one is exact under
+    batch). Training gives ``(x - mean) / sqrt(square + eps)`` of the batch, scaled by gamma and
+    shifted by beta; inference uses moving averages instead. All is computed in the precision of
+    the running statistics and returned in that of the input, and every derivative is exact under
     ``torch.func``.
     """
 
+    scale: str  # the name of the running statistic beside the mean
     weight: nn.Parameter | None
     bias: nn.Parameter | None
     running_mean: Tensor
-    running_var: Tensor
     num_batches_tracked: Tensor
 
     def __init__(
@@ -29,35 +33,115 @@ class BatchNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(units)) if affine else None
         self.bias = nn.Parameter(torch.zeros(units)) if affine else None
         self.register_buffer("running_mean", torch.zeros(units))
-        self.register_buffer("running_var", torch.ones(units))
+        self.register_buffer(self.scale, torch.ones(units))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise each unit of x, then scale by gamma and shift by beta.
-
-        Raises:
-            ValueError: In training, if a unit has a single value and so no variance.
-        """
+        """Normalise each unit of x, then scale by gamma and shift by beta."""
         dtype, x = x.dtype, x.to(self.running_mean.dtype)
         if self.training:
-            over = [d for d in range(x.dim()) if d != 1]
-            count = x.numel() // x.shape[1]
-            if count < 2:
-                raise ValueError(f"BatchNorm needs two values a unit in training, got {x.shape}")
-            mean = x.mean(over)
-            variance = x.var(over, correction=0)
-            self._track(mean.detach(), variance.detach() * (count / (count - 1)))
+            mean = x.mean(_batch(x))
+            square, tracked = self.square(x, mean)
+            self._track(mean.detach(), tracked.detach())
         else:
-            mean, variance = self.running_mean, self.running_var
-        y = (x - _wide(mean, x)) * _wide((variance + self.eps).rsqrt(), x)
+            mean, square = self.running_mean, self.running_square()
+        y = (x - _wide(mean, x)) * _wide((square + self.eps).rsqrt(), x)
         if self.weight is not None and self.bias is not None:
             y = y * _wide(self.weight, x) + _wide(self.bias, x)
         return y.to(dtype)
 
-    def _track(self, mean: Tensor, variance: Tensor) -> None:
+    def square(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the square to divide by the root of, and the statistic to track, [C] each."""
+        raise NotImplementedError
+
+    def running_square(self) -> Tensor:
+        """Return the square of inference, [C]."""
+        raise NotImplementedError
+
+    def _track(self, mean: Tensor, scale: Tensor) -> None:
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
+        self.get_buffer(self.scale).lerp_(scale, self.momentum)
+
+
+class BatchNorm(OverBatch):
+    """Batch normalisation (Ioffe & Szegedy 2015, Algorithms 1 and 2).
+
+    Training divides by the root of the biased batch variance; inference uses moving averages of
+    the batch means and of the unbiased batch variances. Names and numbers are those of
+    ``torch.nn.BatchNorm2d``.
+    """
+
+    scale = "running_var"
+    running_var: Tensor
+
+    def square(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the variance, biased and unbiased.
+
+        Raises:
+            ValueError: If a unit has a single value and so no variance.
+        """
+        count = x.numel() // x.shape[1]
+        if count < 2:
+            raise ValueError(f"BatchNorm needs two values a unit in training, got {x.shape}")
+        variance = x.var(_batch(x), correction=0)
+        return variance, variance * (count / (count - 1))
+
+    def running_square(self) -> Tensor:
+        """Return the running variance."""
+        return self.running_var
+
+
+class LpNorm(OverBatch):
+    """``(x - mean) / N_p``, N_p an average lp norm (Santurkar et al. 2018, Section 3.3).
+
+    N_1 is the mean of x without its sign, N_2 the root of the mean of x², N_inf the maximum of x
+    without its sign, each taken before the mean is subtracted; like BatchNorm's variance, the
+    square of N_p has eps added. Inference uses moving averages of the batch's mean and N_p.
+
+    Args:
+        p: 1, 2 or infinity.
+        units: C.
+        eps: Added to N_p².
+        momentum: Of the moving averages.
+        affine: Whether gamma and beta are learned.
+        centred: Take N_p after the mean is subtracted; p = 2 is BatchNorm then.
+        of_samples: N_inf is the mean over the samples of each one's maximum, not the batch's.
+    """
+
+    scale = "running_norm"
+    running_norm: Tensor
+
+    def __init__(
+        self,
+        p: float,
+        units: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        centred: bool = False,
+        of_samples: bool = False,
+    ) -> None:
+        super().__init__(units, eps, momentum, affine)
+        self.p, self.centred, self.of_samples = p, centred, of_samples
+
+    def square(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Return N_p² (not by way of its root, which has no derivative at 0) and N_p."""
+        x = x - _wide(mean, x) if self.centred else x
+        if self.p == 2:
+            square = x.square().mean(_batch(x))
+            return square, square.sqrt()
+        if self.p == 1:
+            norm = x.abs().mean(_batch(x))
+        elif self.of_samples:
+            norm = x.abs().flatten(2).amax(2).mean(0) if x.dim() > 2 else x.abs().mean(0)
+        else:
+            norm = x.abs().amax(_batch(x))
+        return norm.square(), norm
+
+    def running_square(self) -> Tensor:
+        """Return the square of the running N_p."""
+        return self.running_norm.square()
 
 
 class Affine(nn.Module):
@@ -71,6 +155,69 @@ class Affine(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scale and shift x, [N, C] or [N, C, H, W], unit by unit."""
         return x * _wide(self.weight, x) + _wide(self.bias, x)
+
+
+BATCH_NORMS = (BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d)
+TRACKING = (LpNorm, *BATCH_NORMS)  # the norms with running statistics
+_POWERS = {"l1": 1, "l2": 2, "linf": inf}
+
+
+def make_norm(
+    kind: str, model: ModelSettings, units: int, spatial: bool, affine: bool
+) -> nn.Module:
+    """Return what normalises the output of one convolution (``spatial``) or linear map.
+
+    Args:
+        kind: ``batch``; ``l1``, ``l2``, ``linf``; ``layer`` (over channels and pixels, gamma and
+            beta by channel), ``group`` (the same over groups of channels), ``instance`` (over the
+            pixels of a channel; a linear map has a single one, so it gets ``layer``).
+        model: Its eps and, where they apply, its momentum, kernel, readings and groups.
+        units: C. The number of groups is its largest divisor up to ``model.groups`` that leaves
+            at least two units in each.
+        spatial: Whether inputs are [N, C, H, W], not [N, C].
+        affine: Whether gamma and beta are learned.
+    """
+    tracking = (units, model.eps, model.momentum, affine)
+    if kind == "batch" and model.batch_norm == "torch":
+        return (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(*tracking)
+    if kind == "batch":
+        return BatchNorm(*tracking)
+    if kind in _POWERS:
+        of_samples = model.linf_of == "sample"
+        return LpNorm(_POWERS[kind], *tracking, model.lp_centred, of_samples)
+    if kind == "instance" and spatial:
+        return nn.InstanceNorm2d(units, model.eps, affine=affine)
+    most = min(model.groups, units // 2) if kind == "group" else 1
+    groups = max((d for d in range(1, most + 1) if units % d == 0), default=1)
+    return nn.GroupNorm(groups, units, model.eps, affine)
+
+
+@torch.no_grad()
+def hold_statistics(model: nn.Module, inputs: Tensor) -> None:
+    """Move the running statistics on by one batch and let the norms normalise with them.
+
+    They are constants of the step that follows, and of every probe that looks at it, until
+    ``train()`` is called. Each norm measures what the step gives it, so after those before it have
+    moved; until there have been 1 / momentum batches the statistics are their plain average.
+    """
+
+    def measure(norm: Any, arguments: tuple[Tensor]) -> None:
+        momentum = norm.momentum
+        norm.momentum = max(momentum, 1 / (int(norm.num_batches_tracked) + 1))
+        norm.train().forward(*arguments)
+        norm.eval().momentum = momentum
+
+    norms = [module for module in model.modules() if isinstance(module, TRACKING)]
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
+    try:
+        model(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _batch(x: Tensor) -> list[int]:
+    return [dimension for dimension in range(x.dim()) if dimension != 1]
 
 
 def _wide(unit: Tensor, x: Tensor) -> Tensor:

@@ -12,8 +12,22 @@ _RECORDING = {
     *("probes", "logger", "scale", "sweep", "log_every", "eval_every", "checkpoint_every"),
     *("keep_checkpoints", "accelerator", "threads", "runs_dir", "force"),
 }
+_ALL = {"batch", "l1", "l2", "linf", "layer", "group", "instance"}
+_TRACKING = {"batch", "l1", "l2", "linf"}
+# The kinds of norm that each of these has an effect on.
+_OF_NORMS = {
+    **{"affine": _ALL, "eps": _ALL, "momentum": _TRACKING, "statistics": _TRACKING},
+    **{"batch_norm": {"batch"}, "lp_centred": {"l1", "l2", "linf"}, "linf_of": {"linf"}},
+    "groups": {"group"},
+}
+# Settings younger than the first runs, with what those did: their names stay.
+_SINCE = {
+    ("model", "statistics"): "batch",
+    ("noise", "relative"): False,
+    ("noise", "strength"): 1.0,
+    ("noise", "redraw"): "step",
+}
 _PLACES = {"root", "cache", "download"}
-_NORM_ONLY = {"affine", "batch_norm", "eps", "momentum"}
 _WHERE = {"normalise_head", "normalise_last"}
 
 
@@ -29,10 +43,15 @@ def identity(settings: Settings) -> dict[str, Any]:
         del kept["noise"]
     elif variant.family == "dln":  # it has neither pixels nor a test set
         del kept["noise"]["per"], kept["noise"]["passes"]
-    if not variant.norm:
-        kept["model"] = {k: v for k, v in kept["model"].items() if k not in _NORM_ONLY}
+    idle = {key for key, kinds in _OF_NORMS.items() if variant.norm not in kinds}
     if not (variant.norm or variant.noise):
-        kept["model"] = {k: v for k, v in kept["model"].items() if k not in _WHERE}
+        idle |= _WHERE
+    kept["model"] = {k: v for k, v in kept["model"].items() if k not in idle}
+    if settings.init.name != "gaussian":
+        del kept["init"]["std"]
+    for (group, key), before in _SINCE.items():
+        if kept.get(group, {}).get(key) == before:
+            del kept[group][key]
     return kept
 
 

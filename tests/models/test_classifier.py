@@ -44,3 +44,55 @@ def test_moment_starts_at_the_seed_s_first_step(model):
 def test_forward_takes_images_of_another_precision(settings):
     double = models.build(settings("scale=smoke", "model.depth=11"), 10).double()
     assert double(torch.randn(2, 3, 32, 32)).dtype == torch.float64
+
+
+@pytest.fixture
+def held(settings):
+    """A network whose training normalises with the running statistics."""
+
+    def built(*overrides: str):
+        options = ("scale=smoke", "model.depth=11", "model.statistics=running", *overrides)
+        return models.build(settings(*options), 10)
+
+    return built
+
+
+BATCH = (torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(8))
+
+
+@pytest.mark.parametrize("name", ["vgg_bn", "vgg_noisy"])
+@pytest.mark.parametrize("batch_norm", ["torch", "scratch"])
+def test_statistics_held_constant_are_those_that_the_step_leaves(held, name, batch_norm):
+    """What a probe sees after the step, and what a checkpoint keeps, is what the step had."""
+    model = held(f"model={name}", f"model.batch_norm={batch_norm}")
+    for step in range(2):
+        model.moment.step = step
+        model.train()  # as after an evaluation
+        loss = model.training_step(BATCH, step)["loss"]
+        parameters = list(model.parameters())
+        gradient = torch.autograd.grad(loss, parameters)
+        buffers = [b.clone() for b in model.buffers()]
+        again = model.loss(model(BATCH[0]), BATCH[1])
+        assert torch.equal(again, loss)
+        for one, other in zip(torch.autograd.grad(again, parameters), gradient, strict=True):
+            assert torch.equal(one, other)
+        assert all(torch.equal(*pair) for pair in zip(model.buffers(), buffers, strict=True))
+        assert model.network.norm1.num_batches_tracked == step + 1
+    model.eval()
+    assert torch.equal(model.loss(model(BATCH[0]), BATCH[1]), loss)
+
+
+def test_statistics_held_constant_leave_every_gradient_under_autocast(held):
+    model = held("model=vgg_bn")
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.training_step(BATCH, 0)["loss"]
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_statistics_held_constant_go_on_from_a_checkpoint(held):
+    trained, resumed = held("model=vgg_bn"), held("model=vgg_bn")
+    for step in range(2):
+        trained.training_step(BATCH, step)
+    resumed.load_state_dict(trained.state_dict())
+    assert torch.equal(*(m.training_step(BATCH, 2)["loss"] for m in (trained, resumed)))

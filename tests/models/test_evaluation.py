@@ -9,6 +9,7 @@ from src import models
 from src.models.evaluation import evaluate, without_noise
 from src.models.network import Classifier
 from src.models.noise import Noise
+from src.models.norms import LpNorm
 
 SIZES = (8, 8, 5)  # the last batch is partial
 NORMS = ("torch", "scratch")
@@ -213,3 +214,27 @@ class TestWithoutNoise:
             expected = model.network.norm9.running_var.clone()
         with without_noise(model, lambda: one_more):
             assert torch.equal(model.network.norm9.running_var, expected)
+
+
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_an_lp_norm_s_statistics_are_averages_over_batches_too(build, p):
+    model = build("model=vgg_noisy")
+    for name, norm in list(model.network.named_children()):
+        if name.startswith("norm"):
+            model.network.set_submodule(name, LpNorm(p, len(norm.running_mean)).double())
+    first, inputs = model.network.norm1, []
+    handle = first.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    before = snapshot(model)
+    with without_noise(model, lambda: BATCHES):
+        handle.remove()
+        norms = [vector_norm(x, p) for x in inputs]
+        torch.testing.assert_close(first.running_norm, torch.stack(norms).mean(0))
+        means = [x.mean((0, 2, 3)) for x in inputs]
+        torch.testing.assert_close(first.running_mean, torch.stack(means).mean(0))
+    assert_unchanged(model, before)
+
+
+def vector_norm(x: Tensor, p: float) -> Tensor:
+    """The p-norm of each unit's values, as a mean."""
+    values = x.transpose(0, 1).flatten(1)
+    return torch.linalg.vector_norm(values, p, dim=1) / values.shape[1] ** (1 / p)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from src.models import noise as module
 from src.models.moment import Moment
-from src.models.noise import Noise, NoiseShape
+from src.models.noise import Noise, NoiseShape, make_noise
 
 SEVERAL_BLOCKS = (5, 64, 32, 33)  # three, the last of them partial
 
@@ -342,3 +342,163 @@ def test_a_noise_layer_has_no_state_to_save():
     layer = noise()
     layer(torch.randn(4, 3))
     assert layer.state_dict() == {}
+
+
+class TestGroup:
+    """The choices of ``noise=``, as they arrive in the layer."""
+
+    @pytest.fixture
+    def make(self, settings):
+        def made(*overrides: str, layer: int = 1, step: int = 0) -> Noise:
+            return make_noise(settings(*overrides).noise, layer, Moment(0, step))
+
+        return made
+
+    @pytest.mark.parametrize(
+        "choice, expected",
+        [
+            ("paper", NoiseShape()),
+            ("none", NoiseShape(n_mu=0, n_sigma=1, r_mu=0, r_sigma=0)),
+            ("mean_only", NoiseShape(n_sigma=1, r_sigma=0)),
+            ("scale_only", NoiseShape(n_mu=0, r_mu=0)),
+            ("fixed", NoiseShape(redrawn=False)),
+            ("per_unit", NoiseShape(r_mu=0, r_sigma=0)),
+            ("per_sample", NoiseShape(n_mu=0, n_sigma=1)),
+        ],
+    )
+    def test_shapes(self, make, choice, expected):
+        assert make(f"noise={choice}").shape == expected
+
+    def test_the_other_keys(self, make):
+        options = ("noise.per=sample", "noise.relative=true", "noise.redraw=never")
+        shape = make(*options, layer=7).shape
+        assert shape == NoiseShape(per_position=False, relative=True, redrawn=False)
+        assert make(layer=7).layer == 7
+
+    @pytest.mark.parametrize("strength", [0, 0.25, 1, 4])
+    def test_strength_multiplies_what_differs_from_no_noise(self, make, strength):
+        shape = make(f"noise.strength={strength}").shape
+        assert shape == NoiseShape(0.5 * strength, 1 + 0.25 * strength, *[0.1 * strength] * 2)
+        variance = make(f"noise.strength={strength}", "noise.r_sigma_is=variance").shape
+        assert variance.r_sigma == pytest.approx(strength * 0.1**0.5)
+
+    @pytest.mark.parametrize("strength", [0.25, 4])
+    def test_disturbance_is_proportional_to_the_strength(self, make, strength):
+        a = torch.randn(64, 9, 4, 4)
+        torch.testing.assert_close(
+            make(f"noise.strength={strength}")(a) - a, strength * (make()(a) - a)
+        )
+
+    @pytest.mark.parametrize("shape", [(40, 9), (40, 9, 5, 5)])
+    def test_mean_only_shifts_and_scale_only_scales(self, make, shape):
+        s, m = make("noise=mean_only").draw(torch.zeros(shape))
+        assert s.eq(1).all() and torch.equal(m, make().draw(torch.zeros(shape))[1])
+        s, m = make("noise=scale_only").draw(torch.zeros(shape))
+        assert not m.any() and torch.equal(s, make().draw(torch.zeros(shape))[0])
+
+    def test_per_unit_is_alike_for_all_samples_and_per_sample_alike_for_all_units(self, make):
+        a = torch.zeros(4_000, 6)
+        for values in make("noise=per_unit").draw(a):
+            assert values.eq(values[0]).all() and len(values[0].unique()) == 6
+        s, m = make("noise=per_sample").draw(a)
+        error = 1 / 4_000**0.5
+        assert (s.mean(0) - 1).abs().max() < 4 * 0.1 * error
+        assert m.mean(0).abs().max() < 4 * 0.1 / 3**0.5 * error
+        torch.testing.assert_close(s.std(0), torch.full((6,), 0.1), rtol=4 * error, atol=0)
+        torch.testing.assert_close(m.std(0), torch.full((6,), 0.1 / 3**0.5), rtol=3 * error, atol=0)
+
+    @pytest.mark.parametrize(
+        "choice", ["paper", "mean_only", "scale_only", "fixed", "per_unit", "per_sample"]
+    )
+    @pytest.mark.parametrize("relative", [False, True])
+    def test_expected_noise_is_the_mean_over_all_that_is_drawn(self, make, choice, relative):
+        """Over steps and samples, or, where it is drawn once, over samples alone."""
+        steps = 1 if choice == "fixed" else 300
+        options = (f"noise={choice}", f"noise.relative={str(relative).lower()}")
+        a = (
+            torch.tensor([1.0, 3.0])
+            .repeat(5_000 if choice == "fixed" else 50)[:, None]
+            .expand(-1, 8)
+        )
+        layer, outputs = make(*options), []
+        for step in range(steps):
+            layer.moment.step = step
+            outputs.append(layer(a).clone())
+        means = torch.stack(outputs).mean((0, 1))
+        layer.expected = True
+        spread = torch.stack(outputs).mean(1).std(0) if steps > 1 else torch.full((8,), 0.3)
+        error = spread / (steps if steps > 1 else len(a)) ** 0.5
+        assert ((layer(a).mean(0) - means).abs() <= 5 * error + 1e-6).all()
+
+
+class TestDrawnOnce:
+    A = torch.randn(6, 5, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def test_steps_and_evaluations_see_the_draw_of_the_first_step(self):
+        layer, first = noise(redrawn=False), noise()(self.A)
+        for step in (0, 1, 1000):
+            layer.moment.step = step
+            assert torch.equal(layer(self.A), first)
+            for batch in range(2):
+                assert torch.equal(at_evaluation(layer, self.A, batch, 1), first)
+
+    def test_it_is_drawn_but_once(self):
+        layer = noise(redrawn=False)
+        buffers = layer.draw(self.A)
+        version = buffers[0]._version
+        layer.moment.step = 9
+        assert layer.draw(self.A)[0] is buffers[0] and buffers[0]._version == version
+
+    def test_a_smaller_batch_meets_the_same_units(self):
+        units = {"r_mu": 0.0, "r_sigma": 0.0, "redrawn": False}
+        whole, part = noise(**units)(self.A), noise(step=3, **units)(self.A[:2])
+        torch.testing.assert_close(part, whole[:2])
+
+    def test_layers_and_seeds_differ(self):
+        drawn = [
+            noise(seed, 0, layer, redrawn=False)(self.A) for seed in (0, 1) for layer in (1, 2)
+        ]
+        for i, one in enumerate(drawn):
+            assert not any(torch.equal(one, other) for other in drawn[:i])
+
+    @pytest.mark.parametrize("relative", [False, True])
+    def test_expected_it_is_each_unit_s_own_mean_and_scale(self, relative):
+        layer = noise(redrawn=False, relative=relative)
+        layer.expected = True
+        whole = noise(r_mu=0.0, r_sigma=0.0, relative=relative)(self.A)
+        torch.testing.assert_close(layer(self.A), whole)
+        layer.moment.step = 5
+        torch.testing.assert_close(layer(self.A), whole)
+
+
+class TestRelative:
+    A = (3 + 5 * torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0))).double()
+
+    @pytest.mark.parametrize("shape", [(72, 4), (8, 4, 3, 3)])
+    def test_shifts_are_in_units_of_the_standard_deviation(self, shape):
+        a = self.A.reshape(shape) * torch.tensor([0.1, 1, 10, 100]).view(4, *[1] * (len(shape) - 2))
+        layer = noise(relative=True)
+        s, m = layer.draw(a)
+        assert torch.equal(m, noise().draw(a)[1])
+        over = [d for d in range(len(shape)) if d != 1]
+        spread = (a - a.mean(over, keepdim=True)).square().mean(over, keepdim=True).sqrt()
+        torch.testing.assert_close(layer(a), s * a + m * spread)
+
+    def test_scale_of_the_activations_does_not_matter(self):
+        torch.testing.assert_close(
+            noise(relative=True)(20 * self.A), 20 * noise(relative=True)(self.A)
+        )
+
+    def test_the_spread_is_a_constant_to_the_gradient(self):
+        layer, a = noise(relative=True), self.A.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(layer(a).sum(), a)
+        assert torch.equal(gradient, layer.draw(a)[0].double())
+
+    def test_a_unit_that_is_the_same_everywhere_is_not_shifted(self):
+        a = torch.ones(5, 3)
+        assert torch.equal(noise(relative=True)(a), noise().draw(a)[0])
+
+    def test_expected_it_is_the_mean_scale(self):
+        layer = noise(relative=True)
+        layer.expected = True
+        torch.testing.assert_close(layer(self.A), 1.125 * self.A)

@@ -274,3 +274,25 @@ def test_parameters_that_require_gradients_give_figures_that_do_not(smooth, imag
         metric="relative",
     )
     assert not any(value.requires_grad for value in vars(found).values())
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["gradient", "direction"])
+def test_matched_step_sizes_promise_the_same_decrease(given, vgg, images, values, moved):
+    network = vgg("model=vgg_bn")
+    theta = values(network)
+    arguments = (network, cross_entropy, images, theta)
+    direction = moved({n: torch.zeros_like(v) for n, v in theta.items()}, 1.0) if given else None
+    plain = landscape(*arguments, [0.05, 0.4], direction)
+    matched = landscape(*arguments, [0.05, 0.4], direction, "relative", matched=True)
+    # In steps so short that the loss is linear, the decreases are equal ...
+    short = [1e-7, 2e-7]
+    one = landscape(*arguments, short, direction)
+    other = landscape(*arguments, short, direction, "relative", matched=True)
+    torch.testing.assert_close(
+        one.loss - one.loss_at_zero, other.loss - other.loss_at_zero, rtol=1e-3, atol=1e-14
+    )
+    # ... and the etas are those at which the unmatched probe finds the same.
+    again = landscape(*arguments, matched.eta.tolist(), direction, "relative")
+    for name in ("eta", "loss", "grad_diff", "beta"):
+        torch.testing.assert_close(getattr(again, name), getattr(matched, name))
+    torch.testing.assert_close(matched.eta[1] / matched.eta[0], plain.eta[1] / plain.eta[0])

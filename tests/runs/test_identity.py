@@ -26,6 +26,10 @@ TRAINING = {
     "model.batch_norm": "scratch",
     "model.eps": 1e-3,
     "model.momentum": 0.2,
+    "model.statistics": "running",
+    "model.lp_centred": True,
+    "model.linf_of": "sample",
+    "model.groups": 8,
     "noise.n_mu": 0.25,
     "noise.n_sigma": 1.5,
     "noise.r_mu": 0.2,
@@ -33,10 +37,14 @@ TRAINING = {
     "noise.r_sigma_is": "variance",
     "noise.placement": "before_affine",
     "noise.per": "sample",
+    "noise.relative": True,
+    "noise.strength": 2.0,
+    "noise.redraw": "never",
     "noise.evaluation": "off",
     "noise.passes": 1,
     "init.name": "orthogonal",
     "init.gain": 2.0,
+    "init.std": 0.1,
     "data.name": "digits",
     "data.batch_size": 64,
     "data.augment": True,
@@ -83,17 +91,30 @@ RECORDING = {
     "runs_dir": "/elsewhere",
     "force": True,
 }
-NORM = {"model.affine", "model.batch_norm", "model.eps", "model.momentum"}
-NOISE = {path for path in TRAINING if path.startswith("noise.")}
-WITHOUT_EFFECT = {
-    "vgg": NORM | NOISE | {"model.normalise_head"},
-    "vgg_noisy": set(),
-    "vgg_plain_noisy": NORM,
-    "dln": NORM | NOISE | {"model.normalise_last"},
-    "dln_noisy": {"noise.per", "noise.passes"},
-    "dln_plain_noisy": NORM | {"noise.per", "noise.passes"},
-    "mlp": NORM | NOISE,
+BATCH, LP, LINF, GROUPS = (
+    {f"model.{key}"} for key in ("batch_norm", "lp_centred", "linf_of", "groups")
+)
+TRACKING = {"model.momentum", "model.statistics"}
+# What of a norm's settings has no effect on it, by its kind.
+IDLE = {
+    None: BATCH | LP | LINF | GROUPS | TRACKING | {"model.affine", "model.eps"},
+    "batch": LP | LINF | GROUPS,
+    "l1": BATCH | LINF | GROUPS,
+    "l2": BATCH | LINF | GROUPS,
+    "linf": BATCH | GROUPS,
+    "layer": BATCH | LP | LINF | GROUPS | TRACKING,
+    "group": BATCH | LP | LINF | TRACKING,
+    "instance": BATCH | LP | LINF | GROUPS | TRACKING,
 }
+NOISE = {path for path in TRAINING if path.startswith("noise.")}
+WHERE = {"vgg": {"model.normalise_head"}, "dln": {"model.normalise_last"}, "mlp": set()}
+
+
+def idle(model: str) -> set[str]:
+    """The settings without effect on a model, with an initialisation other than gaussian."""
+    family, norm, noise = VARIANTS[model]
+    of_noise = ({"noise.per", "noise.passes"} if family == "dln" else set()) if noise else NOISE
+    return IDLE[norm] | of_noise | {"init.std"} | (set() if norm or noise else WHERE[family])
 
 
 def paths(kind: type) -> set[str]:
@@ -146,7 +167,12 @@ def test_what_changes_the_training_changes_the_name(settings, model):
     default = settings(f"model={model}")
     other = {"model.name": "vgg_l1" if model == "vgg_bn" else "vgg_bn"}
     found = without_effect(default, own(default, TRAINING) | other)
-    assert found == WITHOUT_EFFECT.get(model, NOISE)
+    assert found == idle(model)
+
+
+def test_the_deviation_of_the_weights_matters_to_gaussians(settings):
+    small, large = (settings("init=gaussian", f"init.std={std}") for std in (0.01, 0.1))
+    assert run_name(small) != run_name(large)
 
 
 def test_variants_are_different_runs(settings):

@@ -104,7 +104,7 @@ def test_scalars_are_named_by_table_keys_and_column(tmp_path, name, row, expecte
 def test_scalars_of_a_landscape_are_told_apart_by_step_size(tmp_path):
     rows = [(3, "euclidean", "gradient", eta, *[1.0] * 8) for eta in (0.05, 0.1)]
     found = Table(tmp_path, "landscape").scalars(rows)
-    assert len(found) == 16 and found["landscape/euclidean/gradient/0.05/beta"] == 1.0
+    assert len(found) == 16 and found["landscape/euclidean/gradient/1/beta"] == 1.0
 
 
 def test_scalars_are_not_of_single_units(tmp_path):

@@ -1,0 +1,114 @@
+"""Choices that act where the network meets its data and its training."""
+
+import polars
+import pytest
+import torch
+
+from src import data, fit, models
+from src.callbacks import probing
+from src.data import feed
+from src.runs.folder import RunFolder
+from src.runs.needs import needs
+from src.training import train
+
+TINY = (
+    *("data=digits", "scale=smoke", "logger=none", "model.depth=11", "model.width=0.04"),
+    *("data.batch_size=16", "log_every=1", "eval_every=3", "noise.passes=1", "accelerator=cpu"),
+    *("threads=1", "keep_checkpoints=true", "probes.every=1", "probes.fixed_batches=1"),
+)
+
+
+@pytest.fixture
+def run(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(feed, "TRAIN_EVAL_IMAGES", 32)
+
+    def made(name, *overrides):
+        chosen = settings(*TINY, *overrides)
+        folder = RunFolder(tmp_path / name)
+        folder.path.mkdir(exist_ok=True)
+        assert train(chosen, needs(chosen), folder, name, {}) == "completed"
+        return folder
+
+    return made
+
+
+def saved(folder):
+    return torch.load(folder.checkpoints()[0])["state_dict"]
+
+
+@pytest.mark.parametrize("model", ["vgg", "vgg_bn"])
+def test_unit_variance_is_that_of_the_first_batch(run, settings, tmp_path, model):
+    options = (f"model={model}", "init=unit_variance", "max_steps=1", "optim.lr=1e-30")
+    state = saved(run("run", *options))
+    chosen = settings(*TINY, *options)
+    network = models.build(chosen, 10)
+    network.load_state_dict(state)
+    digits = data.load("digits", tmp_path, False, None)
+    normaliser = data.Normaliser(digits.mean, digits.std, True, False, torch.device("cpu"))
+    batches = data.Batches(
+        digits.train_images, digits.train_labels, 16, steps=1, seed=0, normaliser=normaliser
+    )
+    x, _ = batches.batch(0)
+    for name, module in network.network.named_children():
+        if name.startswith("norm"):
+            continue
+        x = module(x)
+        if name.startswith(("conv", "linear")):
+            assert x.var(correction=0).item() == pytest.approx(1, rel=1e-4), name
+
+
+def test_unit_variance_is_set_at_the_start_alone(run, monkeypatch):
+    scaled = []
+    monkeypatch.setattr(fit, "scale_to_unit_variance", lambda *args: scaled.append(args))
+    options = ("model=vgg", "init=unit_variance", "max_steps=4", "checkpoint_every=2")
+    killed_and_resumed(run, monkeypatch, *options)
+    assert len(scaled) == 1
+
+
+def killed_and_resumed(run, monkeypatch, *options):
+    """A run killed after its third step and resumed from the checkpoint of the second."""
+    real = probing.Probing.on_train_batch_end
+
+    def killed(self, trainer, *arguments):
+        real(self, trainer, *arguments)
+        if trainer.global_step == 3:
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(probing.Probing, "on_train_batch_end", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            run("killed", *options)
+    return run("killed", *options)
+
+
+@pytest.mark.parametrize("choice", ["model.statistics=running", "noise=fixed"])
+def test_a_resumed_run_ends_as_one_never_killed(run, monkeypatch, choice):
+    options = ("model=vgg_noisy", choice, "max_steps=4", "checkpoint_every=2", "optim.lr=0.01")
+    whole, resumed = run("whole", *options), killed_and_resumed(run, monkeypatch, *options)
+    ours, theirs = saved(whole), saved(resumed)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_probes_look_at_the_statistics_held_constant_and_leave_them(run):
+    options = ("model=vgg_bn", "model.statistics=running", "max_steps=3", "optim.lr=0.01")
+    plain, probed = run("plain", *options), run("probed", *options, "probes=all")
+    ours, theirs = saved(plain), saved(probed)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert int(ours["network.norm1.num_batches_tracked"]) == 3
+    assert probed.status()["probe_failures"] == {}
+    assert polars.read_parquet(probed.path / "theory.parquet").is_empty()
+    loss = polars.read_parquet(probed.path / "metrics.parquet").filter(
+        polars.col("name") == "train/loss"
+    )
+    rows = polars.read_parquet(probed.path / "landscape.parquet").join(loss, "step")
+    torch.testing.assert_close(
+        rows["loss_at_zero"].to_torch(), rows["value"].to_torch(), rtol=1e-5, atol=0
+    )
+
+
+def test_theory_looks_at_batch_norm_without_gamma_too(run):
+    probed = run("run", "model=vgg_bn", "model.affine=false", "max_steps=1", "probes=theory")
+    assert probed.status()["probe_failures"] == {}
+    theory = polars.read_parquet(probed.path / "theory.parquet")
+    assert theory["layer"].unique().sort().to_list() == list(range(1, 11))
