@@ -111,7 +111,7 @@ def drawn(figure: Figure, source: Source) -> Drawn | None:
     return Drawn(
         figure=figure,
         runs=selection.runs["run"].to_list(),
-        setting=selection.setting,
+        setting=selection.setting(),
         others=selection.others,
         alt=f"{figure.title}. {figure.told(data)}",
         csv=data.write_csv(),

@@ -1,5 +1,6 @@
 """Which runs a figure is made of: equal in all but what the figure compares."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,18 +45,38 @@ class Selection:
 
     Attributes:
         runs: Their rows of the table of runs.
-        setting: What they have in common, for a reader.
         others: How many runs of the same networks were left out, for their setting is another.
+        axes: The settings the figure compares, in which they differ.
     """
 
     runs: DataFrame
-    setting: str
     others: int
+    axes: Sequence[str]
 
     @property
     def last(self) -> int:
         """The last step of the longest of them."""
         return int(self.runs["max_steps"].max() or 0)  # type: ignore[arg-type]
+
+    def where(self, holds: polars.Expr) -> "Selection":
+        """Return those runs of them of which something holds."""
+        return dataclasses.replace(self, runs=self.runs.filter(holds))
+
+    def setting(self) -> str:
+        """Say what they have in common: data, size, and what differs from the papers' setting."""
+        row = self.runs.row(0, named=True)
+        words = [str(row["data.name"])] if row.get("data.name") else []
+        if row.get("scale"):
+            words.append(f"scale {row['scale']}")
+        sizes = [key for key in ("model.depth", "model.width") if row.get(key)]
+        words += [f"{key.partition('.')[2]} {row[key]:g}" for key in sizes]
+        words.append(f"{row['max_steps']:,} steps")
+        for key, standard in STANDARD.items():
+            values = self.runs[key].unique().to_list() if key in row and key not in self.axes else []
+            if len(values) == 1 and values[0] not in (None, standard):
+                words.append(f"{key}={values[0]}")
+        seeds = self.runs["seed"].n_unique()
+        return ", ".join([*words, f"{seeds} seed{'s' * (seeds != 1)}"])
 
 
 def select(table: DataFrame, cells: Sequence[Mapping[str, Any]]) -> Selection | None:
@@ -82,7 +103,7 @@ def select(table: DataFrame, cells: Sequence[Mapping[str, Any]]) -> Selection | 
     if not found:
         return None
     _, runs = max(found, key=lambda item: _rank(*item))
-    return Selection(runs, _described(runs, [*shared, *own]), len(whole) - len(runs))
+    return Selection(runs, len(whole) - len(runs), axes)
 
 
 def _keys(table: DataFrame, axes: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -115,19 +136,3 @@ def _rank(cells: int, runs: DataFrame) -> tuple[int, int, int, int]:
 def _differences(runs: DataFrame) -> int:
     row = runs.row(0, named=True)
     return sum(key in row and row[key] != value for key, value in STANDARD.items())
-
-
-def _described(runs: DataFrame, keys: Sequence[str]) -> str:
-    """Return what runs have in common: data, size, and what differs from the papers' setting."""
-    row = runs.row(0, named=True)
-    words = [str(row[k]) for k in ("data.name",) if row.get(k)]
-    if row.get("scale"):
-        words.append(f"scale {row['scale']}")
-    words += [f"{k.split('.')[-1]} {row[k]:g}" for k in ("model.depth", "model.width") if row.get(k)]
-    words.append(f"{row['max_steps']:,} steps")
-    for key in keys:
-        values = runs[key].unique().to_list() if key in STANDARD else []
-        if len(values) == 1 and values[0] not in (None, STANDARD[key]):
-            words.append(f"{key}={values[0]}")
-    seeds = runs["seed"].n_unique() if "seed" in runs.columns else 1
-    return ", ".join([*words, f"{seeds} seed{'s' * (seeds != 1)}"])

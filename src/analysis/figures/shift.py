@@ -74,13 +74,12 @@ def _gather(source: Source, design: Design) -> Gathered | None:
         return None
     parts = []
     for lr in sorted(selection.runs["optim.lr"].unique(), reverse=True):
-        runs = selection.runs.filter(col("optim.lr") == lr)
         curve = design.papers.get(lr, "")
         papers = {(model, lr): f"{curve}_{short}" for model, short in design.models.items()}
         if lr == 0.1:  # the paper's Fig. 3a repeats the curves of its Fig. 1a
             papers = {cell: f"{name}_lr0.1" for cell, name in papers.items()}
         panel = Panel(f"LR {lr:g}: {design.progress}", design.metric, papers)
-        parts.append(metrics(source, Selection(runs, "", 0), [panel]))
+        parts.append(metrics(source, selection.where(col("optim.lr") == lr), [panel]))
         parts.append(measured.filter(col("lr") == lr))
     return Gathered(
         selection, curves.with_papers(curves.together(parts), _theirs(design), selection.last)

@@ -32,10 +32,19 @@ def cells(models: Sequence[str], lrs: Sequence[float]) -> Cells:
     return [(model, lr) for model in models for lr in lrs]
 
 
-def chosen(source: Source, wanted: Cells) -> Selection | None:
-    """Return the runs of some variants and learning rates that share one setting."""
+def chosen(source: Source, wanted: Cells, own: Sequence[str] = ()) -> Selection | None:
+    """Return the runs of some variants and learning rates that share one setting.
+
+    Args:
+        source: The runs.
+        wanted: The variants and rates.
+        own: The variants without any of which there is nothing to show.
+    """
     cells = [{"model.name": model, "optim.lr": lr} for model, lr in wanted]
-    return select(source.runs.table, cells)
+    selection = select(source.runs.table, cells)
+    if selection and own and not selection.runs["model.name"].is_in(list(own)).any():
+        return None
+    return selection
 
 
 def window(last: int) -> int:
@@ -132,7 +141,8 @@ def _figure(
     name: str, title: str, source: str, sweep: str, wanted: Cells, panels: Sequence[Panel], text: str
 ) -> Figure:
     def gather(runs: Source) -> Gathered | None:
-        selection = chosen(runs, wanted)
+        own = [model for model, _ in wanted if style.rank(model) > 1]
+        selection = chosen(runs, wanted, own)
         return selection and Gathered(selection, metrics(runs, selection, panels))
 
     return Figure(name, title, source, sweep, text, gather, draw, told)
