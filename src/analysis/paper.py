@@ -3,6 +3,7 @@
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import polars
 from polars import DataFrame, Float64, Int64
@@ -34,14 +35,11 @@ def curve(name: str, last: int | None = None) -> DataFrame:
         KeyError: If there is no such curve.
     """
     points = _content()["series"][name]
-    if band := len(points[0]) == 3:
-        rows = [(step, None, low, high) for step, low, high in points]
-    else:
-        rows = [(step, value, None, None) for step, value in points]
+    steps, *values = zip(*points, strict=True)
+    names = ("low", "high") if len(values) == 2 else ("value",)
     schema = {"step": Int64, "value": Float64, "low": Float64, "high": Float64}
-    # Digitised steps may lie a little before 0; a band's edges are not always read in order.
-    found = DataFrame(rows, schema, orient="row").with_columns(polars.col("step").clip(0))
-    if band:
-        edges = polars.min_horizontal("low", "high"), polars.max_horizontal("low", "high")
-        found = found.with_columns(low=edges[0], high=edges[1])
+    columns: dict[str, Any] = {name: None for name in schema}
+    columns |= {"step": steps} | dict(zip(names, values, strict=True))
+    # Digitised steps may lie a little before 0.
+    found = DataFrame(columns, schema, strict=False).with_columns(polars.col("step").clip(0))
     return found if last is None else found.filter(polars.col("step") <= last)

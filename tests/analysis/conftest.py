@@ -148,7 +148,9 @@ def make_run(
         early = math.exp(-step / 1000)
         for layer in range(1, LAYERS[network] + 1):
             cosine = math.tanh(2 * early / rough + drawn.normal(0, 0.1))
-            size = rough * (0.1 + early) * drawn.uniform(0.7, 1.4) * (1e4 if network == "dln" else 1)
+            size = (
+                rough * (0.1 + early) * drawn.uniform(0.7, 1.4) * (1e4 if network == "dln" else 1)
+            )
             ics.append((step, layer, f"layer{layer}", size, cosine, size, 1.0, 1.0, 1.0))
         spike = 1 + 3 * rough * (drawn.uniform() < 0.1)
         for multiple in STEP_SIZES[network]:
@@ -197,7 +199,9 @@ def make_all(root: Path, seeds: int) -> Path:
             if "noisy" not in variant:
                 dln = f"dln_{variant}".rstrip("_")
                 for lr in (1e-6, 1e-7):
-                    make_run(root, dln, lr, seed, steps=10_000, scale="paper", tables=everything[:3])
+                    make_run(
+                        root, dln, lr, seed, steps=10_000, scale="paper", tables=everything[:3]
+                    )
         for model in ("mlp", "mlp_bn"):
             tables = ("metrics", "activations")
             make_run(root, model, 0.1, seed, tables=tables, config={"data.name": "mnist"})

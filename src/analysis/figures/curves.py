@@ -1,7 +1,7 @@
 """Curves over training: from the rows of many runs to a median and a band over seeds."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars
 from matplotlib.axes import Axes
@@ -155,8 +155,12 @@ def draw(ax: Axes, data: DataFrame, hollow: Sequence[float] = ()) -> None:
             every = max(1, len(step) // 7)
             first = sum(map(ord, str(variant))) % every  # so that markers seldom cover each other
             face = "white" if lr in hollow else colour
-            style = {"marker": marker, "markevery": (first, every), "markerfacecolor": face}
-            ax.plot(step, value, color=colour, zorder=3, **style)
+            shape: dict[str, Any] = {
+                "marker": marker,
+                "markevery": (first, every),
+                "markerfacecolor": face,
+            }
+            ax.plot(step, value, color=colour, zorder=3, **shape)
 
 
 def draw_band(ax: Axes, data: DataFrame) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib.figure
-import polars
 from polars import DataFrame, col
 
 from src.analysis.figures import curves, style
@@ -75,8 +74,10 @@ def along_gradient(source: Source, selection: Selection, sizes: tuple[float, flo
 def _gather(source: Source, design: Design) -> Gathered | None:
     own = list(design.models)[2:]  # with the first two alone it is another figure
     selection = chosen(source, cells(list(design.models), [design.lr]), own)
-    measured = selection and along_gradient(source, selection, design.sizes)
-    if selection is None or measured is None or measured.is_empty():
+    if selection is None:
+        return None
+    measured = along_gradient(source, selection, design.sizes)
+    if measured.is_empty():
         return None
     theirs = [
         curves.Theirs(f"{curve}_{short}", panel, model, design.lr)
@@ -111,7 +112,7 @@ def draw(data: DataFrame, logarithmic: bool) -> matplotlib.figure.Figure:
             box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
             ax.annotate("2/LR", (0.99, edge), xycoords=at, ha="right", va="center", bbox=box)
     legend(figure, data)
-    style.span(figure.axes, data.filter(col("whose") == style.OURS)["step"].max())
+    style.span(figure.axes, data)
     return figure
 
 
@@ -120,9 +121,7 @@ def _place(title: str) -> int:
     return own.index(title) if title in own else -1
 
 
-def _figure(
-    name: str, title: str, source: str, sweep: str, design: Design, text: str
-) -> Figure:
+def _figure(name: str, title: str, source: str, sweep: str, design: Design, text: str) -> Figure:
     return Figure(
         name,
         title,
@@ -156,11 +155,11 @@ _FIG10 = {
 _READ = (
     "At a step of training one walks along that step's own gradient and evaluates, on the same "
     "batch, the loss (left), the distance of the gradient there from the gradient here (middle), "
-    "and the greatest ratio of that distance to the distance walked (right); training goes on as if "
-    "nothing had been. This is not a band over separately trained runs with several learning rates, "
-    "as which it is often reproduced. Bands: from the least to the greatest over the step sizes, "
-    "each edge the median over seeds; beta: median and range over seeds. Dashed: the paper's edges, "
-    "one run, at its own steps, cut where our runs end. "
+    "and the greatest ratio of that distance to the distance walked (right); training goes on as "
+    "if nothing had been. This is not a band over separately trained runs with several learning "
+    "rates, as which it is often reproduced. Bands: from the least to the greatest over the step "
+    "sizes, each edge the median over seeds; beta: median and range over seeds. Dashed: the "
+    "paper's edges, one run, at its own steps, cut where our runs end. "
 )
 _EDGE = (
     "Dotted: 2/LR, the edge of stability at which full-batch descent hovers, with BatchNorm or "
@@ -203,7 +202,8 @@ FIGURES: Sequence[Figure] = (
         "Santurkar et al. 2018, Fig. 13",
         "fig5_lp_dln",
         Design(_DLN_LP, 1e-6, (0.01, 30), {}, _progress(_DLN_LP, 1e-6, False), True),
-        "As Fig. 10, for the other norms. Bands: each edge the median over seeds. The paper's bands "
+        "As Fig. 10, for the other norms. Bands: each edge the median over seeds. The paper's "
+        "bands "
         "of these networks could not be read off. " + _EDGE,
     ),
 )

@@ -42,13 +42,17 @@ def changes(rows: DataFrame) -> DataFrame:
     tall = wide.unpivot(
         list(differences), index=[*_KEYS, "step"], variable_name="quantity"
     ).drop_nulls("value")
+    at_start = col("quantity").str.ends_with("_start") & (col("step") == col("step").min())
+    tall = tall.filter(~at_start)  # where it is 0 by definition
     return tall.group_by("run", "variant", "lr", "layer", "step", "quantity").agg(
         col("value").mean()
     )
 
 
 def _gather(source: Source) -> Gathered | None:
-    selection = chosen(source, cells(["vgg", "vgg_bn", "vgg_noisy"], [0.1]), ["vgg_bn", "vgg_noisy"])
+    selection = chosen(
+        source, cells(["vgg", "vgg_bn", "vgg_noisy"], [0.1]), ["vgg_bn", "vgg_noisy"]
+    )
     if selection is None:
         return None
     entering = (col("site") == "after_noise") & col("unit").is_not_null()
@@ -79,7 +83,7 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
             if quantity == "mean_step":
                 ax.set_ylabel(f"layer {layer}", fontweight="bold")
     legend(figure, data)
-    style.span(figure.axes, data.filter(col("whose") == style.OURS)["step"].max())
+    style.span(figure.axes, data)
     return figure
 
 
@@ -91,10 +95,10 @@ FIGURES = (
         "fig8_moments",
         "The absolute change of mean and variance of what single units give to their "
         "non-linearity, from one step to the next and since the start of training; the mean over "
-        "the recorded units, then median and range over seeds. The paper draws one unit, with the "
-        "sign, on linear axes. To see: noisy BatchNorm's mean jumps by about a third in every step, "
-        "the mean distance of two draws from U(-0.5, 0.5), as in the paper; that is the injected "
-        "noise itself.",
+        "the recorded units, then median and range over seeds. The paper draws one unit, with "
+        "the sign, on linear axes. To see: noisy BatchNorm's mean jumps by about a third in "
+        "every step, the mean distance of two draws from U(-0.5, 0.5), as in the paper; that is "
+        "the injected noise itself.",
         _gather,
         draw,
         told,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import matplotlib.figure
 import numpy
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from polars import DataFrame, col
 
 from src.analysis.figures import style
@@ -65,19 +66,23 @@ def _gather(
 def draw(data: DataFrame) -> matplotlib.figure.Figure:
     """Draw a row a layer and a column a variant, training going upwards."""
     layers = sorted(data["layer"].unique())
-    series = sorted(data.select("variant", "lr").unique().rows(), key=lambda s: (style.rank(s[0]), s))
+    series = sorted(
+        data.select("variant", "lr").unique().rows(), key=lambda s: (style.rank(s[0]), s)
+    )
     figure = style.panels(len(layers), len(series), width=2.2 * len(series) + 0.8, height=2.1)
     several = len({lr for _, lr in series}) > 1
     steps = sorted(data["step"].unique())
     for row, layer in enumerate(layers):
         here = data.filter(col("layer") == layer)
         peak = col("density").max().over("variant", "lr", "step")
-        seen = here.filter(col("density") > 0.004 * peak)["at"]
+        seen = here.filter(col("density") > 0.004 * peak)["at"].to_numpy()
+        limits = float(seen.min()), float(seen.max())
         for column, (variant, lr) in enumerate(series):
             ax = figure.axes[row * len(series) + column]
-            part = here.filter(col("variant") == variant, col("lr") == lr)
+            shown = col("at").is_between(*limits)
+            part = here.filter(shown, col("variant") == variant, col("lr") == lr)
             _panel(ax, part, steps, style.look(variant).colour)
-            ax.set_xlim(seen.min(), seen.max())
+            ax.set_xlim(*limits)
             if row == 0:
                 name = style.look(variant).name
                 ax.set_title(f"{name}, LR {lr:g}" if several else name)
@@ -89,16 +94,15 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
 
 
 def _panel(ax: Axes, data: DataFrame, steps: Sequence[int], colour: str) -> None:
-    height = 1.7 / (data["density"].max() or 1)  # type: ignore[operator]
+    face = 0.6 + 0.4 * numpy.array(to_rgb(colour))  # opaque, so that a ridge hides those behind
     for place, step in reversed(list(enumerate(steps))):
         part = data.filter(col("step") == step)
-        at, top = part["at"].to_numpy(), place + height * part["density"].to_numpy()
+        at, density = part["at"].to_numpy(), part["density"].to_numpy()
+        top = place + 1.6 * density / density.max(initial=1e-300)
         order = 2 * (len(steps) - place)
-        ax.fill_between(at, place, top, color="white", alpha=0.75, lw=0, zorder=order)
-        ax.fill_between(at, place, top, color=colour, alpha=0.35, lw=0, zorder=order)
-        ax.plot(at, top, color=colour, lw=0.8, zorder=order + 1)
+        ax.fill_between(at, place, top, fc=face, ec=colour, lw=0.7, zorder=order)
     ax.set_yticks(range(0, len(steps), 3), [f"{step:,}" for step in steps[::3]])
-    ax.set_ylim(-0.2, len(steps) + 1)
+    ax.set_ylim(-0.2, len(steps) + 0.8)
     ax.grid(False)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
@@ -125,9 +129,10 @@ def told(data: DataFrame) -> str:
 
 _TEXT = (
     "Each ridge is the distribution over a batch of what one unit gives to its non-linearity, at "
-    "ten steps of training from below upwards; the unit was drawn at random, is the same in every "
-    "network, and one seed is shown. In a row the x axis is the same, the heights are not. The "
-    "paper's own ridges are pictures, without numbers to lay under ours. "
+    "ten steps of training from below upwards; the unit was drawn at random, is the same in "
+    "every network, and one seed is shown. In a row the x axis is the same; each ridge is as "
+    "high as the next, whatever its width. The paper's own ridges are pictures, without numbers "
+    "to lay under ours. "
 )
 
 
@@ -136,7 +141,14 @@ def _figure(
 ) -> Figure:
     own = [model for model, _ in wanted if style.rank(model) > 1]
     return Figure(
-        name, title, source, sweep, _TEXT + text, lambda s: _gather(s, wanted, own, layers), draw, told
+        name,
+        title,
+        source,
+        sweep,
+        _TEXT + text,
+        lambda s: _gather(s, wanted, own, layers),
+        draw,
+        told,
     )
 
 

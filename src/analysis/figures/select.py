@@ -72,7 +72,9 @@ class Selection:
         words += [f"{key.partition('.')[2]} {row[key]:g}" for key in sizes]
         words.append(f"{row['max_steps']:,} steps")
         for key, standard in STANDARD.items():
-            values = self.runs[key].unique().to_list() if key in row and key not in self.axes else []
+            values = (
+                self.runs[key].unique().to_list() if key in row and key not in self.axes else []
+            )
             if len(values) == 1 and values[0] not in (None, standard):
                 words.append(f"{key}={values[0]}")
         seeds = self.runs["seed"].n_unique()
@@ -114,7 +116,9 @@ def _keys(table: DataFrame, axes: Sequence[str]) -> tuple[list[str], list[str]]:
         if name not in (*axes, *_PLACES, "model.name")
         and (name.startswith(_GROUPS) or name in ("scale", "precision", "max_steps"))
     ]
-    own = [k for k in keys if k.startswith(("model.", "noise.")) and k.split(".")[1] not in _NETWORK]
+    own = [
+        k for k in keys if k.startswith(("model.", "noise.")) and k.split(".")[1] not in _NETWORK
+    ]
     return [k for k in keys if k not in own], own
 
 

@@ -69,8 +69,7 @@ def _theirs(design: Design) -> Iterator[curves.Theirs]:
 
 def _gather(source: Source, design: Design) -> Gathered | None:
     selection = chosen(source, cells(list(design.models), design.lrs))
-    measured = selection and shift(source, selection, design)
-    if selection is None or measured is None or measured.is_empty():
+    if selection is None or (measured := shift(source, selection, design)).is_empty():
         return None
     parts = []
     for lr in sorted(selection.runs["optim.lr"].unique(), reverse=True):
@@ -109,7 +108,7 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
             elif not part.is_empty():
                 style.logarithmic(ax.yaxis)
     legend(figure, data.with_columns(lr=polars.lit(0.0)), columns=4)
-    style.span(figure.axes, data.filter(col("whose") == style.OURS)["step"].max())
+    style.span(figure.axes, data)
     return figure
 
 
@@ -123,9 +122,7 @@ def _place(column: str) -> tuple[int, str]:
 
 
 def _figure(name: str, title: str, source: str, design: Design, text: str) -> Figure:
-    return Figure(
-        name, title, source, name, text, lambda runs: _gather(runs, design), draw, told
-    )
+    return Figure(name, title, source, name, text, lambda runs: _gather(runs, design), draw, told)
 
 
 _READ = (
@@ -165,7 +162,8 @@ FIGURES = (
             {1e-6: "fig3b_lr1e-6_loss", 1e-7: "fig3b_lr1e-7_loss"},
             "fig3b",
         ),
-        _READ + "To see: the standard network keeps cosine 1 at the lower rate only; at 1e-6, where "
+        _READ
+        + "To see: the standard network keeps cosine 1 at the lower rate only; at 1e-6, where "
         "both networks train at the edge of stability (smoothness 2/LR), its gradient turns over "
         "too. A contrast at one rate is a contrast of distances to that edge.",
     ),

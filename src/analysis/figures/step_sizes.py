@@ -4,6 +4,7 @@ import matplotlib
 import matplotlib.figure
 import numpy
 import polars
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from polars import DataFrame, col
@@ -48,9 +49,9 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
     """Draw a panel a variant and a curve a step of training, dark early and light late."""
     variants = sorted(data["variant"].unique(), key=style.rank)
     figure = style.panels(1, len(variants), width=7.4, height=3.0)
-    norm = Normalize(0, float(data["step"].max() or 1))  # type: ignore[arg-type]
-    colours = matplotlib.colormaps["cividis"]
-    logarithmic = data["eta"].max() > 100 * data["eta"].min()  # type: ignore[operator]
+    step, eta, difference = (data[name].to_numpy() for name in ("step", "eta", "grad_diff"))
+    norm, colours = Normalize(0, max(1, step.max())), matplotlib.colormaps["cividis"]
+    logarithmic = eta.max() > 100 * eta.min()
     for ax, variant in zip(figure.axes, variants, strict=True):
         parts = data.filter(col("variant") == variant).partition_by("step", maintain_order=True)
         lines = [part.select("eta", "grad_diff").to_numpy() for part in parts]
@@ -59,22 +60,26 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
         ax.set(title=style.look(variant).name, xlabel="step size", ylabel="gradient difference")
         if logarithmic:
             style.logarithmic(ax.xaxis, ax.yaxis)
-        ax.set_xlim(data["eta"].min(), data["eta"].max())
-        low, high = data["grad_diff"].min(), data["grad_diff"].max()
-        ax.set_ylim(low if logarithmic else 0, high)
-    scale = matplotlib.cm.ScalarMappable(norm, colours)
+        ax.set_xlim(eta.min(), eta.max())
+        ax.set_ylim(difference.min() if logarithmic else 0, difference.max())
+    scale = ScalarMappable(norm, colours)
     figure.colorbar(scale, ax=figure.axes, label="step of training", aspect=30)
     return figure
 
 
 def told(data: DataFrame) -> str:
     """Say what the largest step does to the gradient, over all of training."""
-    largest = data.filter(col("eta") == col("eta").max())
+    largest = data.filter(col("eta") == col("eta").max()).group_by("variant", maintain_order=True)
+    difference = col("grad_diff")
+    table = largest.agg(difference.median(), greatest=difference.max())
     each = [
-        f"{style.look(variant).name} {part['grad_diff'].median():.3g}, at most {part['grad_diff'].max():.3g}"
-        for (variant,), part in largest.group_by("variant", maintain_order=True)
+        f"{style.look(variant).name} {median:.3g}, at most {greatest:.3g}"
+        for variant, median, greatest in table.iter_rows()
     ]
-    return f"At the largest step size the gradient differs by (median over training): {'; '.join(each)}."
+    return (
+        "At the largest step size the gradient differs by, median over training, "
+        f"{'; '.join(each)}."
+    )
 
 
 _TEXT = (
@@ -83,19 +88,15 @@ _TEXT = (
     "the standard network's gradient changes more, and from which step size on. Both panels have "
     "the same axes; the paper's curves of this figure could not be read off. "
 )
-FIGURES = tuple(
-    Figure(
-        name,
-        f"Gradient difference over step size, {network}",
-        "Santurkar et al. 2018, Fig. 11",
-        sweep,
-        _TEXT,
-        lambda source, key=key, lr=lr: _gather(source, key, lr),
-        draw,
-        told,
-    )
-    for name, network, sweep, key, lr in (
-        ("fig11_step_sizes_vgg", "VGG", "fig4_landscape", "vgg", 0.1),
-        ("fig11_step_sizes_dln", "deep linear network", "fig10_landscape_dln", "dln", 1e-6),
-    )
+
+
+def _figure(name: str, network: str, sweep: str, model: str, lr: float) -> Figure:
+    title = f"Gradient difference over step size, {network}"
+    source = "Santurkar et al. 2018, Fig. 11"
+    return Figure(name, title, source, sweep, _TEXT, lambda s: _gather(s, model, lr), draw, told)
+
+
+FIGURES = (
+    _figure("fig11_step_sizes_vgg", "VGG", "fig4_landscape", "vgg", 0.1),
+    _figure("fig11_step_sizes_dln", "deep linear network", "fig10_landscape_dln", "dln", 1e-6),
 )

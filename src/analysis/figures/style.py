@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
+from polars import DataFrame, col
 
 
 class Look(NamedTuple):
@@ -41,7 +42,7 @@ _GEOMETRY = re.compile(r' (d|x|y|points|transform)="[^"]*"')
 _LONG = re.compile(r"-?\d+\.\d{3,}")
 OURS, PAPERS = "ours", "the paper's"
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9,
@@ -117,8 +118,9 @@ def notes(paper: bool, ended: bool) -> Iterator[Line2D]:
         yield Line2D([], [], color="#333333", marker="x", ls="none", label="a run diverged here")
 
 
-def span(axes: Iterable[Axes], last: float) -> None:
-    """Let the step axis of some panels run from 0 to the last step."""
+def span(axes: Iterable[Axes], data: DataFrame) -> None:
+    """Let the step axis of some panels run from 0 to our last step."""
+    last = float(data.filter(col("whose") == OURS)["step"].max() or 1)  # type: ignore[arg-type]
     for ax in axes:
         ax.set_xlim(-0.01 * last, last * 1.01)
 
@@ -126,7 +128,8 @@ def span(axes: Iterable[Axes], last: float) -> None:
 def logarithmic(*axes: Axis) -> None:
     """Make axes logarithmic, their ticks powers of ten."""
     for axis in axes:
-        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        chosen = axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale
+        chosen("log")
         axis.set_major_locator(LogLocator(numticks=7))
         axis.set_major_formatter(lambda value, _: _power(value))
         axis.set_minor_formatter(NullFormatter())

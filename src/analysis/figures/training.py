@@ -108,7 +108,7 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
             style.logarithmic(ax.yaxis)
         else:
             ax.set_ylim(0, 101)
-    style.span(figure.axes, data.filter(col("whose") == style.OURS)["step"].max())
+    style.span(figure.axes, data)
     return figure
 
 
@@ -138,12 +138,20 @@ def _value(row: Mapping[str, float | None]) -> str:
 
 
 def _figure(
-    name: str, title: str, source: str, sweep: str, wanted: Cells, panels: Sequence[Panel], text: str
+    name: str,
+    title: str,
+    source: str,
+    sweep: str,
+    wanted: Cells,
+    panels: Sequence[Panel],
+    text: str,
 ) -> Figure:
     def gather(runs: Source) -> Gathered | None:
         own = [model for model, _ in wanted if style.rank(model) > 1]
         selection = chosen(runs, wanted, own)
-        return selection and Gathered(selection, metrics(runs, selection, panels))
+        if selection is None:
+            return None
+        return Gathered(selection, metrics(runs, selection, panels))
 
     return Figure(name, title, source, sweep, text, gather, draw, told)
 
