@@ -25,17 +25,17 @@ _ORDER = (
     "fig4_landscape",
     "fig5_lp_vgg",
     "fig5_lp_dln",
-    "fig6_activations",
+    "fig6_lp_distributions",
     "fig8_moments",
     "fig10_landscape_dln",
     "fig11_step_sizes_vgg",
     "fig11_step_sizes_dln",
     "fig12_landscape_lp",
     "fig13_landscape_lp_dln",
-    "ioffe_fig1_mlp",
-    "map_lr_variant",
-    "map_lr_init",
-    "map_lr_noise",
+    "ioffe_fig1",
+    "lr_sensitivity",
+    "init_sensitivity",
+    "noise_sensitivity",
 )
 _BY_NAME = {figure.name: figure for family in _FAMILIES for figure in family.FIGURES}
 FIGURES = tuple(_BY_NAME[name] for name in _ORDER)

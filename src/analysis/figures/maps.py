@@ -196,21 +196,21 @@ def _figure(
 
 FIGURES = (
     _figure(
-        "map_lr_variant",
+        "lr_sensitivity",
         "Accuracy over learning rate and variant",
         "lr_sensitivity",
         _VGG,
         _variants,
     ),
     _figure(
-        "map_lr_init",
+        "init_sensitivity",
         "Accuracy over learning rate and initialisation",
         "init_sensitivity",
         ["vgg", "vgg_bn"],
         _varying("init."),
     ),
     _figure(
-        "map_lr_noise",
+        "noise_sensitivity",
         "Accuracy over learning rate and noise",
         "noise_sensitivity",
         ["vgg_noisy", "vgg_plain_noisy"],

@@ -173,7 +173,7 @@ FIGURES = (
         "To see: noisy BatchNorm's ridges jump about, by design, and yet it trains.",
     ),
     _figure(
-        "fig6_activations",
+        "fig6_lp_distributions",
         "Distributions of activations under other norms",
         "Santurkar et al. 2018, Fig. 6",
         "fig5_lp_vgg",

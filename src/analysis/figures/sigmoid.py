@@ -86,7 +86,7 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
 
 FIGURES = (
     Figure(
-        "ioffe_fig1_mlp",
+        "ioffe_fig1",
         "A sigmoid network with and without BatchNorm",
         "Ioffe & Szegedy 2015, Fig. 1",
         "ioffe_mlp",

@@ -148,6 +148,10 @@ def svg(figure: Figure) -> str:
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
+    # Only what is referred to keeps its identifier, made from the salt: several figures in one
+    # page have none in common.
+    used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda i: i.group() if i.group(1) in used else "", text)
     return _GEOMETRY.sub(lambda found: _LONG.sub(_rounded, found.group()), text)
 
 
