@@ -81,7 +81,7 @@ class TestEquivalence:
     def test_agrees_with_the_90_percent_interval(self, random):
         for x in random.normal(0, 1, (200, 5)):
             low, high = mean(x, level=0.9).interval
-            assert (equivalence(x, -1, 1) < 0.05) == (-1 < low and high < 1)
+            assert (equivalence(x, -1, 1) < 0.05) == (low > -1 and high < 1)
 
     def test_false_positives_at_the_margin(self, random):
         p = [equivalence(x, -1, 1) for x in random.normal(1, 0.2, (4000, 5))]
