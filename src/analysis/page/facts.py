@@ -73,7 +73,9 @@ def _finals(source: Source) -> dict[str, dict[str, float]]:
     names = {"train_eval/accuracy": "train", "val/accuracy": "test"}
     runs = source.runs.table["run"].to_list()
     where = col("name").is_in(list(names))
-    rows = read_rows(source.root, runs, "metrics", ["step", "name", "value"], where, source.problems)
+    rows = read_rows(
+        source.root, runs, "metrics", ["step", "name", "value"], where, source.problems
+    )
     last = rows.sort("step").group_by("run", "name").agg(col("value").last())
     found: dict[str, dict[str, float]] = {}
     for run, name, value in last.iter_rows():
@@ -83,7 +85,9 @@ def _finals(source: Source) -> dict[str, dict[str, float]]:
 
 def _settings(table: DataFrame) -> Iterator[str]:
     for key in table.columns:
-        group = key.startswith(("model.", "noise.", "init.", "data.", "optim.")) or key == "precision"
+        group = (
+            key.startswith(("model.", "noise.", "init.", "data.", "optim.")) or key == "precision"
+        )
         if group and key not in _OWN_COLUMN and not key.startswith((*_RECORDING, "data.variant")):
             yield key
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.analysis.claims import Result, judge
-from src.analysis.claims.rules import rules
+from src.analysis.claims import Result, judge, rules
 from src.analysis.figures import FIGURES, Drawn, Figure, Source, drawn
 from src.analysis.page import facts
 from src.runs.provenance import provenance
@@ -46,6 +45,11 @@ class Report:
     problems: Sequence[str]
     made: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def older(self) -> int:
+        """How many claims rest on runs that are older than their rule."""
+        return sum(result.older_than_rule for result in self.results)
+
     def figure_of(self, result: Result) -> Drawn | None:
         """Return the figure that shows a claim, if it was drawn."""
         return next((d for d in self.figures if d.figure.name == result.figure), None)
@@ -58,7 +62,7 @@ def compiled(root: Path) -> Report:
         NotADirectoryError: If there is no such folder.
     """
     runs = read_runs(root)
-    source = Source(root, runs, list(runs.problems))
+    source = Source(root, runs, runs.problems)
     results = judge(root, runs)
     figures = {figure: drawn(figure, source) for figure in FIGURES}
     listed = facts.listed(source)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from src.analysis.claims import Reading, Result
+from src.analysis.claims import Component, Reading, Result
 
 MARKS = {
     "supported": "✓",
@@ -21,12 +21,12 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
-def effect(result: Result) -> str:
-    """Return a claim's effect; where runs were censored, the bound it is."""
+def effect(result: Result | Component) -> str:
+    """Return the effect of a claim or of a part of one; where runs were censored, the bound it is."""
     return f"{result.bound} {number(result.effect)}" if result.bound else number(result.effect)
 
 
-def interval(result: Result | Reading) -> str:
+def interval(result: Result | Component | Reading) -> str:
     """Return the 95 % interval; a dash where there is none."""
     if result.interval is None:
         return "–"
