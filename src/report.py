@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.logger == "wandb":
         from src.tracking import show_report  # imports Lightning, which takes seconds
 
-        show_report(report, chosen.out, chosen.project, chosen.entity)
+        pictures = [chosen.out / "figures" / f"{d.figure.name}.png" for d in report.figures]
+        claims = chosen.out / "claims.csv"
+        show_report(chosen.out, pictures, claims, chosen.project, chosen.entity)
 
 
 def written(report: Report, out: Path) -> Path:

@@ -24,6 +24,7 @@ SHAPES = {
     "linf": (340, 1.05, 0.04),
 }
 STEP_SIZES = {"vgg": (0.5, 1, 2, 4), "mlp": (0.5, 1, 2, 4), "dln": (0.01, 0.1, 1, 10, 30)}
+LISTENED = {"vgg": (2, 3, 9, 11, 13), "mlp": (1, 3), "dln": ()}  # layers with activations
 LAYERS = {"vgg": 16, "dln": 25, "mlp": 4}
 
 
@@ -173,7 +174,7 @@ def make_run(
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run() -> Callable[..., Path]:
     """Writes one run's folder by hand; see :func:`make_run`."""
     return make_run
@@ -182,36 +183,38 @@ def run() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs folder with every figure's runs, two seeds each, some of them diverged."""
-    return make_all(tmp_path_factory.mktemp("full"), seeds=2)
+    return make_all(tmp_path_factory.mktemp("full"), seeds=2, steps=1000)
 
 
-def make_all(root: Path, seeds: int) -> Path:
+def make_all(root: Path, seeds: int, steps: int) -> Path:
     """Write the runs of every figure."""
     everything = ("metrics", "ics", "landscape", "activations")
     for seed in range(seeds):
         for model in ("vgg", "vgg_bn"):
             for lr in (0.01, 0.5):
-                make_run(root, model, lr, seed, tables=("metrics", "ics"))
+                make_run(root, model, lr, seed, steps=steps, tables=("metrics", "ics"))
         for variant in SHAPES:
             model = f"vgg_{variant}".rstrip("_")
             ends = 700 if variant == "plain_noisy" and seed == 0 else None
-            make_run(root, model, 0.1, seed, tables=everything, diverged_at=ends)
+            make_run(root, model, 0.1, seed, steps=steps, tables=everything, diverged_at=ends)
             if "noisy" not in variant:
                 dln = f"dln_{variant}".rstrip("_")
                 for lr in (1e-6, 1e-7):
-                    make_run(
-                        root, dln, lr, seed, steps=10_000, scale="paper", tables=everything[:3]
-                    )
+                    make_run(root, dln, lr, seed, steps=steps, scale="paper", tables=everything[:3])
         for model in ("mlp", "mlp_bn"):
             tables = ("metrics", "activations")
-            make_run(root, model, 0.1, seed, tables=tables, config={"data.name": "mnist"})
+            make_run(
+                root, model, 0.1, seed, steps=steps, tables=tables, config={"data.name": "mnist"}
+            )
         for model in ("vgg", "vgg_bn"):
             for gain in (0.5, 2.0):
                 for lr in (0.1, 0.5):
                     config = {"init.gain": gain}
-                    make_run(root, model, lr, seed, config=config, tables=("metrics",))
+                    make_run(root, model, lr, seed, steps=steps, config=config, tables=("metrics",))
         for n_mu in (0.25, 1.0):
             for lr in (0.1, 0.5):
                 config = {"noise.n_mu": n_mu}
-                make_run(root, "vgg_noisy", lr, seed, config=config, tables=("metrics",))
+                make_run(
+                    root, "vgg_noisy", lr, seed, steps=steps, config=config, tables=("metrics",)
+                )
     return root

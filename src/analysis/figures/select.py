@@ -8,30 +8,10 @@ from typing import Any
 import polars
 from polars import DataFrame, col
 
-# The papers' setting as conf/ reads it: of several settings that would do, the nearest is drawn,
-# and the others' differences from it are what a figure says of its own.
-STANDARD: Mapping[str, Any] = {
-    "model.activation": "relu",
-    "model.dropout": 0.0,
-    "model.affine": True,
-    "model.normalise_head": True,
-    "noise.n_mu": 0.5,
-    "noise.n_sigma": 1.25,
-    "noise.r_mu": 0.1,
-    "noise.r_sigma": 0.1,
-    "noise.r_sigma_is": "std",
-    "noise.placement": "after_affine",
-    "noise.per": "position",
-    "noise.evaluation": "on_as_trained",
-    "init.name": "glorot_normal",
-    "init.gain": 1.0,
-    "data.batch_size": 128,
-    "data.augment": False,
-    "data.normalise": True,
-    "optim.momentum": 0.0,
-    "optim.weight_decay": 0.0,
-    "precision": "32-true",
-}
+from src.analysis.claims import rules
+
+# How long the papers train.
+_PAPERS = {"vgg": 15_000, "dln": 10_000, "mlp": 50_000}
 _GROUPS = ("model.", "noise.", "init.", "data.", "optim.")
 _PLACES = ("data.root", "data.cache", "data.download")
 _NETWORK = ("depth", "width", "head", "activation", "dropout")
@@ -65,17 +45,19 @@ class Selection:
     def setting(self) -> str:
         """Say what they have in common: data, size, and what differs from the papers' setting."""
         row = self.runs.row(0, named=True)
-        words = [str(row["data.name"])] if row.get("data.name") else []
-        if row.get("scale"):
-            words.append(f"scale {row['scale']}")
-        sizes = [key for key in ("model.depth", "model.width") if row.get(key)]
-        words += [f"{key.partition('.')[2]} {row[key]:g}" for key in sizes]
-        words.append(f"{row['max_steps']:,} steps")
-        for key, standard in STANDARD.items():
-            values = (
-                self.runs[key].unique().to_list() if key in row and key not in self.axes else []
-            )
-            if len(values) == 1 and values[0] not in (None, standard):
+        network, steps = row["model.name"].partition("_")[0], row["max_steps"]
+        words = [str(row[key]) for key in ("data.name",) if row.get(key)]
+        words += [f"scale {row['scale']}"] if row.get("scale") else []
+        if network == "vgg":
+            words += [f"{key} {row[f'model.{key}']:g}" for key in ("depth", "width")]
+        longer = (
+            f" of the paper's {_PAPERS[network]:,}" if _PAPERS.get(network, steps) > steps else ""
+        )
+        words.append(f"{steps:,}{longer} steps")
+        for key, standard in rules().defaults.items():
+            told = key in row and key not in (*self.axes, "model.depth", "data.name")
+            values = self.runs[key].unique().to_list() if told else []
+            if len(values) == 1 and not _same(values[0], standard):
                 words.append(f"{key}={values[0]}")
         seeds = self.runs["seed"].n_unique()
         return ", ".join([*words, f"{seeds} seed{'s' * (seeds != 1)}"])
@@ -139,4 +121,9 @@ def _rank(cells: int, runs: DataFrame) -> tuple[int, int, int, int]:
 
 def _differences(runs: DataFrame) -> int:
     row = runs.row(0, named=True)
-    return sum(key in row and row[key] != value for key, value in STANDARD.items())
+    return sum(key in row and not _same(row[key], value) for key, value in rules().defaults.items())
+
+
+def _same(value: Any, standard: Any) -> bool:
+    """Tell whether a setting is the main reading's; a column of mixed types holds its text."""
+    return value is None or value == standard or value == str(standard)

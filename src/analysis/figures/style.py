@@ -126,8 +126,10 @@ def span(axes: Iterable[Axes], data: DataFrame) -> None:
 
 
 def logarithmic(*axes: Axis) -> None:
-    """Make axes logarithmic, their ticks powers of ten."""
+    """Make axes logarithmic, their ticks powers of ten, where they have anything to show so."""
     for axis in axes:
+        if not math.isfinite(axis.get_minpos()):
+            continue
         chosen = axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale
         chosen("log")
         axis.set_major_locator(LogLocator(numticks=7))

@@ -59,6 +59,6 @@ def _inline(drawing: Drawn) -> Markup:
 def _cell(value: float | None, digits: int = 0) -> Markup:
     """Return a table's cell of a number, with the value it is sorted by."""
     if value is None:
-        return Markup('<td class="number" data-value="">–</td>')
+        return Markup('<td class="number" data-value="">&ndash;</td>')
     text = f"{value:.{digits}f}" if digits else f"{value:g}"
     return Markup('<td class="number" data-value="{}">{}</td>').format(value, text)

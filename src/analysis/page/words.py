@@ -5,31 +5,32 @@ from collections.abc import Sequence
 
 from src.analysis.claims import Component, Reading, Result
 
+DASH = "\N{EN DASH}"
 MARKS = {
     "supported": "✓",
     "contradicted": "✗",
     "mixed": "±",
     "inconclusive": "?",
-    "not run": "–",
+    "not run": DASH,
 }
 
 
 def number(value: float | None) -> str:
     """Return a number with three significant digits; a dash where there is none."""
     if value is None or math.isnan(value):
-        return "–"
+        return DASH
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def effect(result: Result | Component) -> str:
-    """Return the effect of a claim or of a part of one; where runs were censored, the bound it is."""
+    """Return the effect of a claim or a part of one; where runs were censored, the bound it is."""
     return f"{result.bound} {number(result.effect)}" if result.bound else number(result.effect)
 
 
 def interval(result: Result | Component | Reading) -> str:
     """Return the 95 % interval; a dash where there is none."""
     if result.interval is None:
-        return "–"
+        return DASH
     low, high = result.interval
     return f"{number(low)} to {number(high)}"
 
