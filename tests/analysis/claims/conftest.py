@@ -4,9 +4,11 @@ import copy
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import polars
 import pytest
@@ -83,8 +85,10 @@ class Folder:
         return name
 
     def judged(self, claim: str, scale: str | None = None) -> Result:
-        """Return a claim's result."""
-        (result,) = (r for r in judge(self.root, read_runs(self.root), scale) if r.id == claim)
+        """Return a claim's result, judged alone: the only one of its Holm family."""
+        alone = replace(rules(), claims={claim: rules().claims[claim]})
+        with mock.patch("src.analysis.claims.judging.rules", lambda: alone):
+            (result,) = judge(self.root, read_runs(self.root), scale)
         return result
 
     @staticmethod
