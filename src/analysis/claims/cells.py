@@ -15,10 +15,11 @@ from src.runs.folder import ENDED
 from src.runs.reading import Runs, read_rows
 from src.settings import VARIANTS
 
-_ESSENTIAL = ("scale", "seed", "model.name", "optim.lr", "max_steps")
+_ESSENTIAL = ("scale", "seed", "model.name", "optim.lr", "max_steps", "log_every", "eval_every")
 _Point = tuple[str | None, ...]  # a value of each key that runs differ in
 # What changes a training, or how finely it is recorded.
-_SETTINGS = ("model.", "noise.", "init.", "data.", "optim.", "precision", "max_steps", "log_every")
+_SETTINGS = ("model.", "noise.", "init.", "data.", "optim.", "precision", "max_steps")
+_CADENCES = ("log_every", "eval_every")
 _PLACES = ("data.root", "data.cache", "data.download", "data.variant")
 # Probe settings that change how much is measured, not what.
 _AMOUNT = ("every", "layers", "units", "metrics", "directions")
@@ -192,7 +193,7 @@ def told(run: Run, rule: Rule) -> dict[str, str | None]:
     for key, value in run.config.items():
         group, _, name = key.partition(".")
         probed = rule.table and key.startswith(f"probes.{rule.table}.")
-        if not (key.startswith(_SETTINGS) or probed) or key in _PLACES:
+        if not (key.startswith(_SETTINGS) or key in _CADENCES or probed) or key in _PLACES:
             continue
         if key in ("model.name", *rule.axes) or (probed and name.partition(".")[2] in _AMOUNT):
             continue

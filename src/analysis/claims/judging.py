@@ -59,7 +59,7 @@ def _judged(rule: Rule, root: Path, runs: Runs, tables: Tables, scale: str | Non
     if others := [s for s in there if s != chosen]:
         notes.append(f"there are runs at scale {', '.join(others)} too")
     if not any(judged.shown for judged in under) and found:
-        notes.append("no seed has all that is compared on one kind of machine")
+        notes.append("no seed has all that is compared, measured on one kind of machine")
     return _result(rule, chosen, under, notes)
 
 

@@ -10,8 +10,10 @@ from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import Window, late_loss, median, median_log_ratio, over_training
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
+from src.analysis.claims.rules import rules
 from src.analysis.claims.verdict import Finding, difference, ratio
 
+Steps = tuple[float, float]  # the range of step sizes, in multiples of LR
 _NAMES = {
     "variation": "width of the loss band",
     "lipschitz": "Lipschitz estimate of the loss",
@@ -22,55 +24,56 @@ _FIGURE = ("variation", "predictiveness", "beta")  # its three panels
 
 
 @claim
-def loss_variation(cells: Cells, lr: float, windows: Sequence[float]) -> Finding:
+def loss_variation(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare the range of losses along the gradient."""
-    return _compared(cells, "variation", lr, windows)
+    return _compared(cells, "variation", lr, steps, windows)
 
 
 @claim
-def lipschitz(cells: Cells, lr: float, windows: Sequence[float]) -> Finding:
+def lipschitz(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare how fast the loss changes along the gradient, at most."""
-    return _compared(cells, "lipschitz", lr, windows)
+    return _compared(cells, "lipschitz", lr, steps, windows)
 
 
 @claim
-def predictiveness(cells: Cells, lr: float, windows: Sequence[float]) -> Finding:
+def predictiveness(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare how far the gradient changes along itself, at most."""
-    return _compared(cells, "predictiveness", lr, windows)
+    return _compared(cells, "predictiveness", lr, steps, windows)
 
 
 @claim
-def beta(cells: Cells, lr: float, windows: Sequence[float]) -> Finding:
+def beta(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare how fast the gradient changes along itself, at most."""
-    return _compared(cells, "beta", lr, windows)
+    return _compared(cells, "beta", lr, steps, windows)
 
 
 @claim
-def beta_relative(cells: Cells, lr: float, windows: Sequence[float]) -> Finding:
+def beta_relative(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare the same in the metric that rescaling the layers does not change."""
-    return _compared(cells, "beta", lr, windows)
+    return _compared(cells, "beta", lr, steps, windows)
 
 
 @claim
-def landscape_dln(cells: Cells, lr: float) -> Finding:
+def landscape_dln(cells: Cells, lr: float, steps: Steps) -> Finding:
     """Compare all three in the deep linear network."""
     standard, normalised = cells.of("dln", optim__lr=lr), cells.of("dln_bn", optim__lr=lr)
-    return Finding([_part(cells, column, standard, normalised) for column in _FIGURE])
+    return Finding([_part(cells, column, standard, normalised, steps) for column in _FIGURE])
 
 
 @claim
-def landscape_best_rate(cells: Cells, tuning_seeds: Sequence[int]) -> Finding:
+def landscape_best_rate(cells: Cells, tuning_seeds: Sequence[int], steps: Steps) -> Finding:
     """Compare all three at the rate where each network's training loss is lowest.
 
     That is chosen on the tuning seeds, which are then left out.
     """
     chosen = {model: _best_rate(cells, model, tuning_seeds) for model in ("vgg", "vgg_bn")}
-    nets = [
+    standard, normalised = (
         {seed: run for seed, run in cells.of(m, optim__lr=lr).items() if seed not in tuning_seeds}
         for m, lr in chosen.items()
-    ]
+    )
     note = "best rates: " + ", ".join(f"{m} {lr:g}" for m, lr in chosen.items() if lr is not None)
-    return Finding([_part(cells, column, *nets) for column in _FIGURE], note=note)
+    parts = [_part(cells, column, standard, normalised, steps) for column in _FIGURE]
+    return Finding(parts, note=note)
 
 
 @claim
@@ -115,25 +118,40 @@ def beta_smallest_step(cells: Cells, slope: float) -> Finding:
     return Finding(parts)
 
 
-def along(run: Run, measured: Mapping[str, str], etas: Sequence[float] | None = None) -> DataFrame:
+def along(
+    run: Run,
+    measured: Mapping[str, str],
+    steps: Steps | None = None,
+    etas: Sequence[float] | None = None,
+) -> DataFrame:
     """Return what a run met on the way along its direction, a row a probed step.
 
-    A point where the loss is not a number lies beyond where it is infinite, and counts as that.
+    A point where the loss is not a number lies beyond where it is infinite, and counts as that. In
+    the relative metric only points within the rules' reach count: its steps, multiples of LR too,
+    grow with the squared norm of the weights, and take a plain network to losses of 1e15.
 
     Args:
         run: The run; where it has no landscape there are no rows.
         measured: The ``metric`` and the ``direction``.
-        etas: Only these step sizes; default: all.
+        steps: Only step sizes in this range, in multiples of LR; in the euclidean metric.
+        etas: Only these step sizes.
     """
     rows = run.rows("landscape").filter(
         *(col(key) == value for key, value in measured.items()), col("grad_norm") > 0
     )
+    beyond = ("loss", "grad_diff", "beta")
+    rows = rows.with_columns(
+        *(col(name).fill_nan(math.inf) for name in beyond),
+        distance=(col("grad_diff") / col("beta")).fill_nan(col("eta") * col("grad_norm")),
+    )
+    if measured["metric"] == "relative":
+        rows = rows.filter(col("distance") <= rules().reach)
+    elif steps is not None:
+        low, high = steps
+        rows = rows.filter((col("eta") / run.lr).is_between(low * 0.999, high * 1.001))
     if etas is not None:
         rows = rows.filter(col("eta").is_in(etas))
-    beyond = ("loss", "grad_diff", "beta")
-    rows = rows.with_columns(*(col(name).fill_nan(math.inf) for name in beyond))
-    distance = col("grad_diff") / col("beta")  # ‖theta(eta) - theta‖, in either metric
-    steepness = (col("loss") - col("loss_at_zero")).abs() / distance
+    steepness = (col("loss") - col("loss_at_zero")).abs() / col("distance")
     return rows.group_by("step").agg(
         variation=(col("loss").max() - col("loss").min()).fill_nan(math.inf),
         lipschitz=steepness.fill_nan(math.inf).max(),
@@ -142,11 +160,14 @@ def along(run: Run, measured: Mapping[str, str], etas: Sequence[float] | None = 
     )
 
 
-def _compared(cells: Cells, column: str, lr: float, windows: Sequence[float]) -> Finding:
+def _compared(
+    cells: Cells, column: str, lr: float, steps: Steps, windows: Sequence[float]
+) -> Finding:
     def gap(a: Run, b: Run, window: Window) -> float:
         low, high = (share * a.steps for share in window)
-        within = along(a, cells.measured).filter(col("step") >= low, col("step") < high)
-        return median_log_ratio(within, along(b, cells.measured), column, ["step"])
+        first, second = (along(run, cells.measured, steps) for run in (a, b))
+        within = first.filter(col("step") >= low, col("step") < high)
+        return median_log_ratio(within, second, column, ["step"])
 
     def judged(label: str, logs: list[float]) -> Component:
         return ratio(label, f"{_NAMES[column]}, BatchNorm / standard", logs, "less")
@@ -156,10 +177,10 @@ def _compared(cells: Cells, column: str, lr: float, windows: Sequence[float]) ->
 
 
 def _part(
-    cells: Cells, column: str, first: Mapping[int, Run], second: Mapping[int, Run]
+    cells: Cells, column: str, first: Mapping[int, Run], second: Mapping[int, Run], steps: Steps
 ) -> Component:
     def gap(a: Run, b: Run) -> float:
-        first, second = (along(run, cells.measured) for run in (a, b))
+        first, second = (along(run, cells.measured, steps) for run in (a, b))
         return median_log_ratio(first, second, column, ["step"])
 
     what = f"{_NAMES[column]}, BatchNorm / standard"
@@ -191,7 +212,9 @@ def _by_step(cells: Cells, runs: Mapping[int, Run]) -> list[float]:
     found = []
     for run in runs.values():
         etas = _etas([run], cells.measured)
-        betas = [median(along(run, cells.measured, etas[i:])["beta"]) for i in range(len(etas))]
+        betas = [
+            median(along(run, cells.measured, etas=etas[i:])["beta"]) for i in range(len(etas))
+        ]
         found.append(_fitted_exponent(etas, betas))
     return found
 
@@ -202,7 +225,7 @@ def _by_rate(cells: Cells, runs: Mapping[float, Mapping[int, Run]]) -> list[floa
     for seed in sorted(set.intersection(*map(set, runs.values())) if len(runs) > 1 else ()):
         each = [by_seed[seed] for by_seed in runs.values()]
         etas = _etas(each, cells.measured)
-        betas = [median(along(run, cells.measured, etas)["beta"]) for run in each]
+        betas = [median(along(run, cells.measured, etas=etas)["beta"]) for run in each]
         found.append(_fitted_exponent(list(runs), betas))
     return found
 

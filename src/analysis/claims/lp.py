@@ -1,11 +1,10 @@
 """Norms other than BatchNorm's train as well, though they shift distributions more."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from src.analysis.claims.cells import Cells, pairs
 from src.analysis.claims.drift import drift
-from src.analysis.claims.measures import late_loss, log, median_log_ratio, steps_component, steps_to
+from src.analysis.claims.measures import late_loss, log, median_log_ratio, steps_component
 from src.analysis.claims.registry import claim
 from src.analysis.claims.verdict import Finding, ratio
 
@@ -22,7 +21,8 @@ def lp_trains(cells: Cells, levels: Sequence[float], lr: float, margin: float) -
                 "ratio of steps, lp norm / BatchNorm",
                 cells.of("vgg_bn", optim__lr=lr),
                 cells.of(f"vgg_{norm}", optim__lr=lr),
-                partial(steps_to, level=level, accuracy=cells.measured["accuracy"]),
+                level,
+                cells.measured["accuracy"],
                 "not greater",
                 margin=margin,
             )

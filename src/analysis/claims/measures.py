@@ -82,23 +82,28 @@ def steps_component(
     what: str,
     first: Mapping[int, Run],
     second: Mapping[int, Run],
-    steps: Callable[[Run], float],
+    level: float,
+    accuracy: str,
     direction: Direction,
     margin: float = 1.0,
 ) -> Component:
-    """Judge the ratio of steps, second over first, restricted to the steps trained.
+    """Judge the ratio of steps to an accuracy, second over first, restricted to those trained.
 
     Where neither of any pair gets there, nothing was run that could tell.
     """
     seeds = sorted(first.keys() & second.keys())
-    a, b = ([steps(runs[seed]) for seed in seeds] for runs in (first, second))
+    a, b = ([steps_to(runs[s], level, accuracy) for s in seeds] for runs in (first, second))
     found = steps_ratio(a, b, [float(first[seed].steps) for seed in seeds])
     if not any(found.reached):
         return Component(label, what, None, None, None, len(seeds), None, "not run")
     if found.reached != (len(seeds), len(seeds)):
         counts = " and ".join(f"{reached} of {len(seeds)}" for reached in found.reached)
         label += f" (reached by {counts}, exact p {found.p_reached:.2g})"
-    return ratio(label, what, found.log_ratio, direction, margin=margin, bound=found.bound)
+    # Steps are known to within what lies between two records.
+    every = first[seeds[0]].config["log_every" if accuracy == "minibatch" else "eval_every"]
+    widths = [every / steps for steps in (*a, *b)]  # of their logarithm; 0 at the horizon
+    floor = math.sqrt(sum(width**2 for width in widths) / 12 / len(seeds))
+    return ratio(label, what, found.log_ratio, direction, 1.0, margin, floor, found.bound)
 
 
 def median_log_ratio(first: DataFrame, second: DataFrame, column: str, on: Sequence[str]) -> float:

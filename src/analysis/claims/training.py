@@ -1,14 +1,12 @@
 """BatchNorm trains faster, at rates and with non-linearities that the standard network cannot."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from src.analysis.claims.cells import Cells, pairs
 from src.analysis.claims.measures import (
     POINTS,
     accuracy_error,
     steps_component,
-    steps_to,
     test_accuracy,
     train_accuracy,
 )
@@ -29,7 +27,8 @@ def faster_training(cells: Cells, levels: Sequence[float], lr: float) -> Finding
                 "ratio of steps, BatchNorm / standard",
                 standard,
                 normalised,
-                partial(steps_to, level=level, accuracy=cells.measured["accuracy"]),
+                level,
+                cells.measured["accuracy"],
                 "less",
             )
             for level in levels
@@ -48,7 +47,8 @@ def mlp_faster(cells: Cells, levels: Sequence[float]) -> Finding:
                 "ratio of steps, BatchNorm / standard",
                 standard,
                 normalised,
-                partial(steps_to, level=level, accuracy="val/accuracy"),
+                level,
+                "val/accuracy",
                 "less",
             )
             for level in levels
