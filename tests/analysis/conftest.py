@@ -2,6 +2,7 @@
 
 import json
 import math
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ SHAPES = {
     "linf": (340, 1.05, 0.04),
 }
 STEP_SIZES = {"vgg": (0.5, 1, 2, 4), "mlp": (0.5, 1, 2, 4), "dln": (0.01, 0.1, 1, 10, 30)}
+PROBED = {"every": 100, "batch": "training", "precision": "float32", "update": "optimiser"}
 LISTENED = {"vgg": (2, 3, 9, 11, 13), "mlp": (1, 3), "dln": ()}  # layers with activations
 LAYERS = {"vgg": 16, "dln": 25, "mlp": 4}
 
@@ -46,6 +48,8 @@ def _config(model: str, lr: float, seed: int, steps: int, scale: str) -> dict[st
         "seed": seed,
         "precision": "32-true",
         "max_steps": steps,
+        "log_every": 10,
+        "eval_every": 500,
     }
 
 
@@ -67,7 +71,7 @@ def make_run(
     config: Mapping[str, Any] | None = None,
     status: Mapping[str, Any] | None = None,
     diverged_at: int | None = None,
-    tables: tuple[str, ...] = ("metrics", "ics", "landscape", "activations"),
+    tables: tuple[str, ...] = ("metrics", "ics", "landscape", "activations", "theory"),
     accuracy: float | None = None,
     units: int = 2,
 ) -> Path:
@@ -97,8 +101,8 @@ def make_run(
         for name in path:
             branch = branch.setdefault(name, {})
         branch[last] = value
-    told = "-".join(f"{v}" for v in (config or {}).values())
-    folder = root / f"{model}-{abs(hash((lr, seed, steps, told))) % 16**8:08x}"
+    told = json.dumps([lr, seed, steps, scale, sorted((config or {}).items())])
+    folder = root / f"{model}-{zlib.crc32(told.encode()):08x}"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     ended = steps if diverged_at is None else diverged_at
@@ -117,6 +121,7 @@ def make_run(
                 "versions": {"torch": "2.14.1"},
                 "git": {"commit": "0123456789abcdef", "dirty": False},
                 "data": "cifar10 (by hand)",
+                "probes": {name: PROBED for name in tables if name != "metrics"},
             }
             | dict(status or {})
         )
@@ -144,7 +149,9 @@ def make_run(
             metrics.append((step, "train_eval/accuracy", final))
             metrics.append((step, "val/accuracy", 0.85 * final))
     written: dict[str, list[tuple[Any, ...]]] = {"metrics": metrics}
-    ics, landscape, activations = (written.setdefault(n, []) for n in (*COLUMNS,)[1:4])
+    ics, landscape, activations, theory = (
+        written.setdefault(name, []) for name in ("ics", "landscape", "activations", "theory")
+    )
     for step in range(0, ended, 100):
         early = math.exp(-step / 1000)
         for layer in range(1, LAYERS[network] + 1):
@@ -158,8 +165,9 @@ def make_run(
             eta, grad = multiple * lr, rough * (1 + early)
             difference = grad * spike * min(2.0, multiple) * drawn.uniform(5, 8)
             at = loss(step) * (1 + 0.2 * rough * spike * multiple)
-            row = (step, "euclidean", "gradient", eta, loss(step), at, grad, grad, difference, 0.1)
-            landscape.append((*row, difference / (eta * grad), 10.0))
+            for metric in ("euclidean", "relative"):
+                row = (step, metric, "gradient", eta, loss(step), at, grad, grad, difference, 0.1)
+                landscape.append((*row, difference / (eta * grad), 10.0))
         for moment in (step, step + 1):
             for layer in range(1, LAYERS[network]):
                 for unit in (None, *range(units)):
@@ -169,6 +177,11 @@ def make_run(
                     name, spots = f"layer{layer}", (mean - spread, mean, mean + spread)
                     row = (moment, layer, name, "after_noise", unit, mean, spread**2)
                     activations.append((*row, *spots, edges, counts))
+    for step in range(0, ended, 100):
+        for layer in (1, 2, 3):
+            values = {"gradient_ratio": 0.5, "factor": 0.8, "mean_share": 0.1}
+            values["correlation_share"] = 0.2
+            theory += [(step, layer, name, layer * value) for name, value in values.items()]
     for name in tables:
         _write(folder, name, written[name])
     return folder
@@ -188,7 +201,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_all(root: Path, seeds: int, steps: int) -> Path:
     """Write the runs of every figure."""
-    everything = ("metrics", "ics", "landscape", "activations")
+    everything = ("metrics", "ics", "landscape", "activations", "theory")
     for seed in range(seeds):
         for model in ("vgg", "vgg_bn"):
             for lr in (0.01, 0.5):
@@ -211,6 +224,8 @@ def make_all(root: Path, seeds: int, steps: int) -> Path:
                 for lr in (0.1, 0.5):
                     config = {"init.gain": gain}
                     make_run(root, model, lr, seed, steps=steps, config=config, tables=("metrics",))
+            for changed in ({"model.dropout": 0.5}, {"model.activation": "sigmoid"}):
+                make_run(root, model, 0.1, seed, steps=steps, config=changed, tables=("metrics",))
         for n_mu in (0.25, 1.0):
             for lr in (0.1, 0.5):
                 config = {"noise.n_mu": n_mu}

@@ -1,6 +1,7 @@
 """The report's figures, in the order of the papers."""
 
 from src.analysis.figures import (
+    dots,
     landscape,
     maps,
     moments,
@@ -8,13 +9,15 @@ from src.analysis.figures import (
     shift,
     sigmoid,
     step_sizes,
+    theory,
     training,
 )
 from src.analysis.figures.figure import Drawn, Figure, Source, drawn
 
 __all__ = ["FIGURES", "Drawn", "Figure", "Source", "drawn"]
 
-_FAMILIES = (training, ridgelines, shift, landscape, moments, step_sizes, sigmoid, maps)
+_CURVES = (training, shift, landscape, moments, step_sizes, sigmoid, theory)
+_FAMILIES = (*_CURVES, ridgelines, maps, dots)
 _ORDER = (
     "fig1_training",
     "fig1_activations",
@@ -22,7 +25,9 @@ _ORDER = (
     "fig2_activations",
     "fig3_ics_vgg",
     "fig3_ics_dln",
+    "fig3_relative",
     "fig4_landscape",
+    "fig4_relative",
     "fig5_lp_vgg",
     "fig5_lp_dln",
     "fig6_lp_distributions",
@@ -36,6 +41,9 @@ _ORDER = (
     "lr_sensitivity",
     "init_sensitivity",
     "noise_sensitivity",
+    "regularisation",
+    "saturating",
+    "theory",
 )
 _BY_NAME = {figure.name: figure for family in _FAMILIES for figure in family.FIGURES}
 FIGURES = tuple(_BY_NAME[name] for name in _ORDER)

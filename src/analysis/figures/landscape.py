@@ -25,6 +25,7 @@ class Design(NamedTuple):
         papers: The names of the paper's curves, by panel.
         progress: A first panel of accuracy or loss, if any.
         logarithmic: Whether gradients and beta span orders of magnitude.
+        metric: ``euclidean``, the papers', or ``relative``.
     """
 
     models: Mapping[str, str]
@@ -33,6 +34,7 @@ class Design(NamedTuple):
     papers: Mapping[str, str]
     progress: Panel | None
     logarithmic: bool
+    metric: str = "euclidean"
 
 
 def extremes(rows: DataFrame) -> DataFrame:
@@ -57,12 +59,12 @@ def extremes(rows: DataFrame) -> DataFrame:
     return ends.with_columns(panel=col("quantity").replace_strict(names)).drop("quantity")
 
 
-def along_gradient(source: Source, selection: Selection, sizes: tuple[float, float]) -> DataFrame:
+def along_gradient(source: Source, selection: Selection, design: Design) -> DataFrame:
     """Return the bands of loss and gradient difference, and the curves of the greatest beta."""
     wanted = ["step", "eta", "loss", "grad_diff", "beta"]
-    paper = (col("metric") == "euclidean") & (col("direction") == "gradient")
-    rows = source.rows(selection, "landscape", wanted, paper)
-    multiple, (least, greatest) = col("eta") / col("lr"), sizes
+    along = (col("metric") == design.metric) & (col("direction") == "gradient")
+    rows = source.rows(selection, "landscape", wanted, along)
+    multiple, (least, greatest) = col("eta") / col("lr"), design.sizes
     within = rows.filter(multiple > 0.999 * least, multiple < 1.001 * greatest)
     found = extremes(within)
     keys = ["panel", "variant", "lr"]
@@ -76,7 +78,7 @@ def _gather(source: Source, design: Design) -> Gathered | None:
     selection = chosen(source, cells(list(design.models), [design.lr]), own)
     if selection is None:
         return None
-    measured = along_gradient(source, selection, design.sizes)
+    measured = along_gradient(source, selection, design)
     if measured.is_empty():
         return None
     theirs = [
@@ -89,7 +91,7 @@ def _gather(source: Source, design: Design) -> Gathered | None:
     return Gathered(selection, curves.together([*parts, data]))
 
 
-def draw(data: DataFrame, logarithmic: bool) -> matplotlib.figure.Figure:
+def draw(data: DataFrame, design: Design) -> matplotlib.figure.Figure:
     """Draw the bands and beta, with 2/LR, the edge of stability, as a dotted line."""
     titles = sorted(data["panel"].unique(), key=_place)
     rows = 2 if len(titles) > 3 else 1
@@ -101,11 +103,11 @@ def draw(data: DataFrame, logarithmic: bool) -> matplotlib.figure.Figure:
         else:
             curves.draw(ax, part)
         ax.set(title=title, xlabel="step")
-        if title == LOSS or "loss" in title or (logarithmic and "accuracy" not in title):
+        if title == LOSS or "loss" in title or (design.logarithmic and "accuracy" not in title):
             style.logarithmic(ax.yaxis)
         else:
             ax.set_ylim(bottom=0)
-        if title == BETA:
+        if title == BETA and design.metric == "euclidean":
             edge = 2 / data["lr"][0]
             ax.axhline(edge, color="#333333", lw=0.9, ls=":")
             at = ("axes fraction", "data")
@@ -129,7 +131,7 @@ def _figure(name: str, title: str, source: str, sweep: str, design: Design, text
         sweep,
         text,
         lambda runs: _gather(runs, design),
-        lambda data: draw(data, design.logarithmic),
+        lambda data: draw(data, design),
         told,
     )
 
@@ -177,6 +179,17 @@ FIGURES: Sequence[Figure] = (
         _READ + _EDGE + "To see: how far apart the two networks are in the middle of training, not "
         "at single spikes. The paper's loss starts two nats above ours, most likely by an L2 "
         "penalty within it.",
+    ),
+    _figure(
+        "fig4_relative",
+        "The landscape of VGG in a metric that rescaling layers leaves alone",
+        "ours, after Santurkar et al. 2018, Fig. 4",
+        "fig4_landscape",
+        Design(_models("vgg", "bn"), 0.1, (0.5, 4), {}, None, True, "relative"),
+        "As Fig. 4, but each layer's step and gradient are measured against the norm of its "
+        "weights, so that a network cannot look smooth by having large weights, as BatchNorm lets "
+        "it. To see: whether BatchNorm is still the smoother. No paper has this figure. Bands: "
+        "from the least to the greatest over the step sizes, each edge the median over seeds.",
     ),
     _figure(
         "fig10_landscape_dln",

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib
 import matplotlib.figure
@@ -13,20 +14,14 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 from polars import DataFrame, col
 
+from src.analysis.claims import rules
 from src.analysis.figures import style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.select import SHOWN, Selection, select
 
 COLUMNS = (
-    "variant",
-    "lr",
-    "level",
-    "accuracy",
-    "low",
-    "high",
-    "test_accuracy",
-    "seeds",
-    "diverged",
+    *("variant", "lr", "level", "accuracy", "low", "high"),
+    *("test_accuracy", "test_low", "test_high", "seeds", "diverged"),
 )
 Compared = Callable[[DataFrame], tuple[list[str], polars.Expr]]
 _VGG = [f"vgg{v}" for v in ("", "_bn", "_noisy", "_plain_noisy", "_l1", "_l2", "_linf")]
@@ -49,6 +44,8 @@ def cells(finals: DataFrame) -> DataFrame:
             low=accuracy.min(),
             high=accuracy.max(),
             test_accuracy=col("test_accuracy").median(),
+            test_low=col("test_accuracy").min(),
+            test_high=col("test_accuracy").max(),
             seeds=polars.len().cast(polars.Int64),
             diverged=(col("state") == "diverged").sum().cast(polars.Int64),
         )
@@ -74,40 +71,57 @@ def finals(source: Source, selection: Selection, level: polars.Expr) -> DataFram
     return wide.with_columns(ended.then(col(name)).alias(name) for name in names.values())
 
 
-def _gather(
-    source: Source,
-    models: Sequence[str],
-    compared: Compared,
+def compared_runs(
+    source: Source, models: Sequence[str], compared: Compared, lrs: Sequence[float] = ()
 ) -> Gathered | None:
+    """Return the cells of every level and rate of some models; None where there is no run.
+
+    Args:
+        source: The runs.
+        models: The variants.
+        compared: What the levels are.
+        lrs: Only these rates; default: all.
+    """
     table = source.runs.table
     here = table.filter(col("model.name").is_in(list(models)), col("state").is_in(SHOWN))
+    here = here.filter(col("optim.lr").is_in(list(lrs))) if lrs else here
     keys, level = compared(here)
     levels = here.select("model.name", "optim.lr", *keys).unique(maintain_order=True)
-    if here.is_empty() or levels["optim.lr"].n_unique() < 2:
-        return None
-    selection = select(table, levels.to_dicts())
+    selection = None if here.is_empty() else select(table, levels.to_dicts())
     if selection is None:
         return None
-    data = cells(finals(source, selection, level))
-    rows = data["level"].n_unique()
-    return Gathered(selection, data) if data["lr"].n_unique() > 1 and rows > 1 else None
+    return Gathered(selection, cells(finals(source, selection, level)))
+
+
+def _gather(source: Source, models: Sequence[str], compared: Compared) -> Gathered | None:
+    found = compared_runs(source, models, compared)
+    wide = found and min(found.data[name].n_unique() for name in ("lr", "level")) > 1
+    return found if wide else None
 
 
 def _variants(table: DataFrame) -> tuple[list[str], polars.Expr]:
     return [], col("model.name")
 
 
-def _varying(group: str) -> Compared:
-    """Return what compares the levels of a group of settings: the text of those that vary."""
+def varying(*groups: str) -> Compared:
+    """Return what compares the levels of some settings: how each differs from the main reading."""
 
     def compared(table: DataFrame) -> tuple[list[str], polars.Expr]:
-        keys = [k for k in table.columns if k.startswith(group) and table[k].n_unique() > 1]
-        words = [
-            polars.lit("" if key.endswith(".name") else f"{key.removeprefix(group)} ")
-            + col(key).cast(polars.String).fill_null("none")
-            for key in keys
-        ]
-        return keys, polars.concat_str(words or [polars.lit("")], separator=", ")
+        keys = [k for k in table.columns if k.startswith(groups) and table[k].n_unique() > 1]
+        usual = {k: rules().defaults.get(k, table[k].mode().sort()[0]) for k in keys}
+
+        def told(level: dict[str, Any]) -> str:
+            names = [str(v) for k, v in level.items() if k.endswith(".name")]
+            words = [
+                f"{key.rpartition('.')[2]} {value:g}" if isinstance(value, float) else str(value)
+                for key, value in level.items()
+                if not key.endswith(".name") and value is not None and value != usual[key]
+            ]
+            return ", ".join(names + words) or "the default"
+
+        if not keys:
+            return [], polars.lit("")
+        return keys, polars.struct(keys).map_elements(told, polars.String)
 
     return compared
 
@@ -207,13 +221,13 @@ FIGURES = (
         "Accuracy over learning rate and initialisation",
         "init_sensitivity",
         ["vgg", "vgg_bn"],
-        _varying("init."),
+        varying("init."),
     ),
     _figure(
         "noise_sensitivity",
         "Accuracy over learning rate and noise",
         "noise_sensitivity",
         ["vgg_noisy", "vgg_plain_noisy"],
-        _varying("noise."),
+        varying("noise."),
     ),
 )

@@ -1,5 +1,6 @@
 """Internal covariate shift over training: Santurkar et al. Fig. 3."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,8 +13,7 @@ from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.select import Selection
 from src.analysis.figures.training import Panel, cells, chosen, legend, metrics, points, told
 
-_QUANTITIES = {"l2": "l2 difference", "cosine": "cosine"}
-_COLUMN = "{progress}", "layer {layer}, {quantity}"
+_QUANTITIES = {"l2": "l2 difference", "cosine": "cosine", "relative": "relative difference"}
 
 
 class Design(NamedTuple):
@@ -22,11 +22,12 @@ class Design(NamedTuple):
     Attributes:
         network: ``vgg`` or ``dln``.
         lrs: Its rows.
-        layers: Two columns each.
+        layers: A column each and quantity.
         metric: Of the first column.
         progress: What that is called.
         papers: The paper's curves of it, by learning rate.
         prefix: What the names of its other curves begin with.
+        quantities: Of the probe.
     """
 
     network: str
@@ -36,6 +37,7 @@ class Design(NamedTuple):
     progress: str
     papers: dict[float, str]
     prefix: str
+    quantities: Sequence[str] = ("l2", "cosine")
 
     @property
     def models(self) -> dict[str, str]:
@@ -46,9 +48,9 @@ class Design(NamedTuple):
 def shift(source: Source, selection: Selection, design: Design) -> DataFrame:
     """Return the curves of Definition 2.1 of some layers, a panel a rate, layer and quantity."""
     where = col("layer").is_in(list(design.layers))
-    rows = source.rows(selection, "ics", ["step", "layer", *_QUANTITIES], where)
+    rows = source.rows(selection, "ics", ["step", "layer", *design.quantities], where)
     index = ["run", "variant", "lr", "step", "layer"]
-    tall = rows.unpivot(list(_QUANTITIES), index=index, variable_name="quantity")
+    tall = rows.unpivot(list(design.quantities), index=index, variable_name="quantity")
     titles = [_title(*key) for key in tall.select("lr", "layer", "quantity").rows()]
     return points(tall.with_columns(polars.Series("panel", titles, polars.String)), selection)
 
@@ -121,8 +123,11 @@ def _place(column: str) -> tuple[int, str]:
     return (int(layer), column.replace("cosine", "z")) if layer.isdigit() else (0, column)
 
 
-def _figure(name: str, title: str, source: str, design: Design, text: str) -> Figure:
-    return Figure(name, title, source, name, text, lambda runs: _gather(runs, design), draw, told)
+def _figure(
+    name: str, title: str, source: str, design: Design, text: str, sweep: str = ""
+) -> Figure:
+    gather = functools.partial(_gather, design=design)
+    return Figure(name, title, source, sweep or name, text, gather, draw, told)
 
 
 _READ = (
@@ -166,5 +171,25 @@ FIGURES = (
         + "To see: the standard network keeps cosine 1 at the lower rate only; at 1e-6, where "
         "both networks train at the edge of stability (smoothness 2/LR), its gradient turns over "
         "too. A contrast at one rate is a contrast of distances to that edge.",
+    ),
+    _figure(
+        "fig3_relative",
+        "Internal covariate shift in VGG, relative to the gradient's length",
+        "ours, after Santurkar et al. 2018, Fig. 3a",
+        Design(
+            "vgg",
+            (0.1, 0.01),
+            (5, 10),
+            "train/accuracy",
+            "training accuracy (%)",
+            {0.1: "fig1a_trainacc"},
+            "",
+            ("relative",),
+        ),
+        "The l2 difference of Fig. 3a over the length of the gradient itself, so that a network "
+        "with longer gradients does not look less stable for that alone. To see: whether the "
+        "comparison of Fig. 3a survives. No paper has this figure. Line and band: median and range "
+        "over seeds.",
+        sweep="fig3_ics_vgg",
     ),
 )

@@ -8,7 +8,16 @@ import polars
 import pytest
 from polars import DataFrame, col
 
-from src.analysis.figures import FIGURES, Source, landscape, maps, moments, ridgelines, step_sizes
+from src.analysis.figures import (
+    FIGURES,
+    Source,
+    landscape,
+    maps,
+    moments,
+    ridgelines,
+    step_sizes,
+    theory,
+)
 from src.analysis.figures.figure import Gathered
 from src.analysis.figures.style import OURS
 from src.runs.reading import read_rows, read_runs
@@ -198,7 +207,40 @@ def test_a_map_has_the_accuracies_the_runs_ended_with(run, tmp_path: Path) -> No
     data = gathered(tmp_path, "init_sensitivity").data
     assert data.select("lr", "level", "accuracy", "seeds", "diverged").rows() == [
         (0.1, "gain 0.5", pytest.approx(30), 1, 0),
-        (0.1, "gain 1.0", pytest.approx(80), 1, 0),
+        (0.1, "the default", pytest.approx(80), 1, 0),
         (0.5, "gain 0.5", pytest.approx(30), 1, 0),
-        (0.5, "gain 1.0", pytest.approx(80), 2, 1),
+        (0.5, "the default", pytest.approx(80), 2, 1),
     ]
+
+
+def test_regularisers_are_told_apart_and_their_accuracies_are_the_runs_last(run, tmp_path) -> None:
+    for seed, accuracy in enumerate((0.6, 0.8)):
+        for dropout, gain in ((0.0, 0.0), (0.5, 0.1)):
+            config = {"model.dropout": dropout}
+            run(
+                *(tmp_path, "vgg", 0.1, seed),
+                config=config,
+                accuracy=accuracy + gain,
+                tables=("metrics",),
+            )
+    data = gathered(tmp_path, "regularisation").data
+    assert data.select("level", "accuracy", "test_accuracy", "test_low", "seeds").rows() == [
+        ("dropout 0.5", *map(pytest.approx, (80, 68, 59.5)), 2),
+        ("the default", *map(pytest.approx, (70, 59.5, 51)), 2),
+    ]
+
+
+def test_a_part_of_the_theorem_is_its_median_over_layers() -> None:
+    rows = DataFrame(
+        [{**KEYS, "step": 0, "quantity": "factor", "value": value} for value in (0.5, 0.75, 100.0)]
+    )
+    assert theory.parts(rows)["value"].to_list() == [0.75]
+
+
+def test_the_relative_metric_has_a_figure_of_its_own(run, tmp_path: Path) -> None:
+    folder = run(tmp_path, "vgg", tables=("metrics", "landscape"))
+    path = folder / "landscape.parquet"
+    relative = polars.when(metric="relative").then(7.0).otherwise(col("beta"))
+    polars.read_parquet(path).with_columns(beta=relative).write_parquet(path)
+    data = gathered(tmp_path, "fig4_relative").data
+    assert set(data.filter(col("panel") == landscape.BETA)["value"]) == {7.0}

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import polars
 import pytest
 
+from src.analysis.claims import rules
 from src.analysis.figures import FIGURES, Drawn, Figure, Source, drawn
 from src.runs.reading import read_runs
 
@@ -105,3 +106,8 @@ def test_runs_with_nothing_finite_break_no_figure(
 ) -> None:
     root = request.getfixturevalue(state)
     drawn(figure, Source(root, read_runs(root), []))
+
+
+def test_every_figure_a_claim_names_is_one_of_these_or_is_told_to_be_missing() -> None:
+    named = {rule.figure for rule in rules().claims.values()}
+    assert named - set(NAMES) <= {"confounds"}  # which is a table of numbers, in the claims' cards
