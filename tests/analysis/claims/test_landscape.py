@@ -134,6 +134,17 @@ class TestRelative:
         compared(lambda place, w: rows(STEPS, change=(size if place else 1.0) * w, **change))
         assert folder.judged("beta_relative").verdict == verdict
 
+    def test_only_the_smallest_step_counts(self, folder, compared):
+        """Beyond it the standard network's loss explodes, and with it beta."""
+
+        def make(place, w):
+            near = rows(STEPS, beta=w, etas=(0.05,), metric="relative", gradient=0.1)
+            far = rows(STEPS, beta=1.0 if place else 1e9, metric="relative", gradient=0.1)
+            return {k: near[k] + far[k] for k in near}
+
+        compared(make)
+        assert folder.judged("beta_relative").effect == pytest.approx(1, rel=0.01)
+
     def test_steps_out_of_reach_are_not_compared(self, folder, compared):
         compared(lambda place, w: rows(STEPS, change=w, metric="relative", gradient=100.0))
         assert folder.judged("beta_relative").verdict == "not run"
@@ -200,7 +211,9 @@ class TestOffEdge:
     def test_mixed_over_rates(self, folder, compared):
         for lr, size in ((0.1, 0.3), (0.01, 1.4)):
             compared(
-                lambda place, w, s=size: rows(STEPS, beta=(s if place else 1.0) * w * 10),
+                lambda place, w, s=size, lr=lr: rows(
+                    STEPS, beta=(s if place else 1.0) * w * 10, lr=lr
+                ),
                 "confounds",
                 optim__lr=lr,
             )
