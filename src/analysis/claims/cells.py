@@ -10,7 +10,7 @@ from typing import Any
 import polars
 from polars import DataFrame, col
 
-from src.analysis.claims.rules import Rule, rules
+from src.analysis.claims.rulebook import Rule, rules
 from src.runs.folder import ENDED
 from src.runs.reading import Runs, read_rows
 from src.settings import VARIANTS
@@ -168,7 +168,7 @@ def readings(rule: Rule, found: Sequence[Run], scale: str) -> Iterator[Cells]:
     keys = sorted({key for values in settings.values() for key in values})
     varied = [k for k in keys if len({v[k] for v in settings.values() if v.get(k) is not None}) > 1]
     points = {name: tuple(values.get(key) for key in varied) for name, values in settings.items()}
-    defaults = tuple(text(rules().defaults.get(key)) for key in varied)
+    defaults = tuple(text(rule.defaults.get(key)) for key in varied)
 
     def rank(reading: _Point) -> tuple[int, int]:
         departures = sum(
@@ -201,7 +201,7 @@ def told(run: Run, rule: Rule) -> dict[str, str | None]:
             (group == "noise" and not variant.noise)
             or (group == "model" and name in _OF_NORMS and not variant.norm)
         )
-        found[key] = None if silent else text(rules().defaults.get(key) if value is None else value)
+        found[key] = None if silent else text(rule.defaults.get(key) if value is None else value)
     return found
 
 

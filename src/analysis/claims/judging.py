@@ -8,7 +8,7 @@ from pathlib import Path
 from src.analysis.claims.cells import Cells, Run, Tables, pool, readings, text, told
 from src.analysis.claims.registry import CLAIMS
 from src.analysis.claims.result import Component, Reading, Result, Verdict
-from src.analysis.claims.rules import Rule, rules
+from src.analysis.claims.rulebook import Rule, rules
 from src.analysis.claims.verdict import Finding, concluded
 from src.analysis.statistics import holm
 from src.runs.reading import Runs
@@ -131,7 +131,7 @@ def _absent(finding: Finding) -> Iterator[str]:
 
 def _departures(cells: Cells, rule: Rule) -> Iterator[str]:
     """Say where the runs judged are not as by default."""
-    for key, default in rules().defaults.items():
+    for key, default in rule.defaults.items():
         values = {told(run, rule).get(key) for run in cells.used.values()} - {None, text(default)}
         if values:
             yield f"{key}={', '.join(sorted(filter(None, values)))}"

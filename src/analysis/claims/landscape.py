@@ -10,7 +10,7 @@ from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import Window, late_loss, median, median_log_ratio, over_training
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
-from src.analysis.claims.rules import rules
+from src.analysis.claims.rulebook import rules
 from src.analysis.claims.verdict import Finding, difference, ratio
 
 Steps = tuple[float, float]  # the range of step sizes, in multiples of LR
@@ -61,7 +61,7 @@ def landscape_dln(cells: Cells, lr: float, steps: Steps) -> Finding:
 
 
 @claim
-def landscape_best_rate(cells: Cells, tuning_seeds: Sequence[int], steps: Steps) -> Finding:
+def landscape_best_rate(cells: Cells, tuning_seeds: Sequence[int]) -> Finding:
     """Compare all three at the rate where each network's training loss is lowest.
 
     That is chosen on the tuning seeds, which are then left out.
@@ -72,17 +72,17 @@ def landscape_best_rate(cells: Cells, tuning_seeds: Sequence[int], steps: Steps)
         for m, lr in chosen.items()
     )
     note = "best rates: " + ", ".join(f"{m} {lr:g}" for m, lr in chosen.items() if lr is not None)
-    parts = [_part(cells, column, standard, normalised, steps) for column in _FIGURE]
+    parts = [_part(cells, column, standard, normalised) for column in _FIGURE]
     return Finding(parts, note=note)
 
 
 @claim
-def beta_off_edge(cells: Cells, edge: float) -> Finding:
+def beta_off_edge(cells: Cells, edge: float, steps: Steps) -> Finding:
     """Compare effective beta at the steps where both networks have beta x LR below the edge."""
 
     def change(a: Run, b: Run) -> float:
         first, second = (
-            along(run, cells.measured).filter(col("beta") * run.lr < edge) for run in (a, b)
+            along(run, cells.measured, steps).filter(col("beta") * run.lr < edge) for run in (a, b)
         )
         return median_log_ratio(first, second, "beta", ["step"])
 
@@ -127,8 +127,8 @@ def along(
     """Return what a run met on the way along its direction, a row a probed step.
 
     A point where the loss is not a number lies beyond where it is infinite, and counts as that. In
-    the relative metric only points within the rules' reach count: its steps, multiples of LR too,
-    grow with the squared norm of the weights, and take a plain network to losses of 1e15.
+    the relative metric only the smallest step counts, if it is within the rules' reach: the steps
+    grow with the squared norms of the weights, and take a plain network to losses of 1e15.
 
     Args:
         run: The run; where it has no landscape there are no rows.
@@ -145,7 +145,8 @@ def along(
         distance=(col("grad_diff") / col("beta")).fill_nan(col("eta") * col("grad_norm")),
     )
     if measured["metric"] == "relative":
-        rows = rows.filter(col("distance") <= rules().reach)
+        near = col("distance") <= rules().reach
+        rows = rows.filter(near, col("eta") == col("eta").min())
     elif steps is not None:
         low, high = steps
         rows = rows.filter((col("eta") / run.lr).is_between(low * 0.999, high * 1.001))
@@ -177,7 +178,11 @@ def _compared(
 
 
 def _part(
-    cells: Cells, column: str, first: Mapping[int, Run], second: Mapping[int, Run], steps: Steps
+    cells: Cells,
+    column: str,
+    first: Mapping[int, Run],
+    second: Mapping[int, Run],
+    steps: Steps | None = None,
 ) -> Component:
     def gap(a: Run, b: Run) -> float:
         first, second = (along(run, cells.measured, steps) for run in (a, b))

@@ -9,7 +9,7 @@ from polars import DataFrame, col
 
 from src.analysis.claims.cells import Run, pairs
 from src.analysis.claims.result import Component
-from src.analysis.claims.rules import rules
+from src.analysis.claims.rulebook import rules
 from src.analysis.claims.verdict import Direction, Finding, ratio
 from src.analysis.statistics import first_reached, steps_ratio
 
@@ -61,7 +61,7 @@ def accuracy_error(differences: int = 1) -> float:
 
 
 def steps_to(run: Run, level: float, accuracy: str) -> float:
-    """Return the steps to an accuracy; infinite where it is never reached.
+    """Return the steps to an accuracy; infinite where it is never reached, NaN where not recorded.
 
     Args:
         run: The run; a diverged one may have reached it before.
@@ -71,6 +71,8 @@ def steps_to(run: Run, level: float, accuracy: str) -> float:
     """
     smoothed = accuracy == "minibatch"
     rows = run.metric("train/accuracy" if smoothed else accuracy)
+    if rows.is_empty() and not run.diverged:
+        return math.nan
     reached = first_reached(
         rows["step"].to_list(), rows["value"].to_list(), level, points=5 if smoothed else 1
     )
@@ -91,8 +93,10 @@ def steps_component(
 
     Where neither of any pair gets there, nothing was run that could tell.
     """
-    seeds = sorted(first.keys() & second.keys())
-    a, b = ([steps_to(runs[s], level, accuracy) for s in seeds] for runs in (first, second))
+    nets = (first, second)
+    steps = {s: [steps_to(net[s], level, accuracy) for net in nets] for s in first if s in second}
+    seeds = [seed for seed, both in sorted(steps.items()) if not any(map(math.isnan, both))]
+    a, b = ([steps[seed][net] for seed in seeds] for net in (0, 1))
     found = steps_ratio(a, b, [float(first[seed].steps) for seed in seeds])
     if not any(found.reached):
         return Component(label, what, None, None, None, len(seeds), None, "not run")
@@ -101,7 +105,7 @@ def steps_component(
         label += f" (reached by {counts}, exact p {found.p_reached:.2g})"
     # Steps are known to within what lies between two records.
     every = first[seeds[0]].config["log_every" if accuracy == "minibatch" else "eval_every"]
-    widths = [every / steps for steps in (*a, *b)]  # of their logarithm; 0 at the horizon
+    widths = [every / at for at in (*a, *b)]  # of their logarithm; 0 at the horizon
     floor = math.sqrt(sum(width**2 for width in widths) / 12 / len(seeds))
     return ratio(label, what, found.log_ratio, direction, 1.0, margin, floor, found.bound)
 

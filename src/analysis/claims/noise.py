@@ -18,7 +18,7 @@ from src.analysis.claims.measures import (
 )
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component, Verdict
-from src.analysis.claims.rules import rules
+from src.analysis.claims.rulebook import rules
 from src.analysis.claims.training import beyond_training
 from src.analysis.claims.verdict import Finding, component, difference, ratio
 from src.analysis.statistics import ratio_of_means, steps_ratio
@@ -29,15 +29,19 @@ def noisy_trains(cells: Cells, levels: Sequence[float], lr: float, share: float)
     """Tell how much of the gap in log steps, standard to BatchNorm, noisy BatchNorm closes."""
     nets = [cells.of(model, optim__lr=lr) for model in ("vgg", "vgg_bn", "vgg_noisy")]
     seeds = sorted(set.intersection(*(set(net) for net in nets)))
-    runs = [[net[seed] for seed in seeds] for net in nets]
+    runs = [tuple(net[seed] for net in nets) for seed in seeds]
     return Finding([_closed(level, runs, cells.measured["accuracy"], share) for level in levels])
 
 
-def _closed(level: float, runs: Sequence[Sequence[Run]], accuracy: str, share: float) -> Component:
+def _closed(
+    level: float, runs: Sequence[tuple[Run, ...]], accuracy: str, share: float
+) -> Component:
     """Judge the share at one level; runs are those of each seed: standard, BatchNorm, noisy."""
     label, what = f"to {level:.0%}", "share of the gap in log steps that is closed"
-    horizon = [float(run.steps) for run in runs[0]]
-    standard, normalised, noisy = ([steps_to(r, level, accuracy) for r in net] for net in runs)
+    each = [tuple(steps_to(run, level, accuracy) for run in of_seed) for of_seed in runs]
+    kept = [i for i, steps in enumerate(each) if not any(map(math.isnan, steps))]
+    horizon = [float(runs[i][0].steps) for i in kept]
+    standard, normalised, noisy = ([each[i][net] for i in kept] for net in range(3))
     whole = steps_ratio(normalised, standard, horizon)
     closed = steps_ratio(noisy, standard, horizon)
     if not (any(whole.reached) or any(closed.reached)):

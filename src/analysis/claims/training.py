@@ -12,7 +12,7 @@ from src.analysis.claims.measures import (
 )
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
-from src.analysis.claims.rules import rules
+from src.analysis.claims.rulebook import rules
 from src.analysis.claims.verdict import Finding, difference
 
 

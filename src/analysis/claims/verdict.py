@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from src.analysis.claims.result import Component, Verdict
-from src.analysis.claims.rules import rules
+from src.analysis.claims.rulebook import rules
 from src.analysis.statistics import Bound, Estimate, equivalence, mean
 
 Direction = Literal["less", "greater", "not less", "not greater", "equal"]

@@ -28,6 +28,7 @@ class Rule:
         quantity: What is measured.
         rule: When it is supported and when contradicted.
         settings: The numbers it is judged by, given to its function; by scale where they are.
+        defaults: The main reading of each key that its runs may differ in.
         measured: Readings of the same runs, the main one first.
         confirmatory: Whether it is in the Holm family.
         paper: The paper's own number.
@@ -46,6 +47,7 @@ class Rule:
     quantity: str
     rule: str
     settings: Mapping[str, Any]
+    defaults: Mapping[str, Any]
     measured: list[dict[str, str]]
     confirmatory: bool
     paper: str | None
@@ -72,9 +74,9 @@ class Rules:
         trains: The final training accuracy from which a net counts as training, by scale.
         accuracy_error: The sampling error of an accuracy: seeds that agree better than it are not
             taken to.
-        reach: How far, as a share of the weights' norm, a step in the relative metric counts.
+        reach: How far, as a share of the weights' norms, a step in the relative metric may lead.
         machine: The columns that make a kind of machine; pairs are never made across.
-        defaults: The main reading of each key that runs may differ in.
+        defaults: The main reading of each key that runs may differ in; a claim may have its own.
         claims: By id.
     """
 
@@ -103,10 +105,10 @@ def rules() -> Rules:
     text = FILE.read_bytes()
     content = yaml.load(text, yaml.CSafeLoader)
     fixed = content.pop("fixed")
-    claims = {
-        name: Rule(id=name, **_ABSENT | {"fixed": fixed.timestamp()} | entries)
-        for name, entries in content.pop("claims").items()
-    }
+    claims = {}
+    for name, entries in content.pop("claims").items():
+        entries["defaults"] = content["defaults"] | entries.get("defaults", {})
+        claims[name] = Rule(id=name, **_ABSENT | {"fixed": fixed.timestamp()} | entries)
     return Rules(hash=hashlib.sha256(text).hexdigest()[:12], fixed=fixed, claims=claims, **content)
 
 
