@@ -88,7 +88,7 @@ def ends(rows: DataFrame, runs: DataFrame) -> DataFrame:
     last = (
         rows.join(diverged, on="run")
         .filter(col("value").is_finite())
-        .sort("step")
+        .sort("panel", "run", "step")
         .group_by("panel", "run", maintain_order=True)
         .last()
         .with_columns(step=col("end"))

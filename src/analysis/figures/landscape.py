@@ -188,8 +188,10 @@ FIGURES: Sequence[Figure] = (
         Design(_models("vgg", "bn"), 0.1, (0.5, 4), {}, None, True, "relative"),
         "As Fig. 4, but each layer's step and gradient are measured against the norm of its "
         "weights, so that a network cannot look smooth by having large weights, as BatchNorm lets "
-        "it. To see: whether BatchNorm is still the smoother. No paper has this figure. Bands: "
-        "from the least to the greatest over the step sizes, each edge the median over seeds.",
+        "it. To see: whether BatchNorm is still the smoother. No paper has this figure. With "
+        "the step sizes of Fig. 4 one walks farther here, by the squared weight norms: compare the "
+        "lower edges. Bands: from the least to the greatest over the step sizes, each edge the "
+        "median over seeds; where an edge breaks off it has overflowed.",
     ),
     _figure(
         "fig10_landscape_dln",
