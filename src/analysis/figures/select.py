@@ -49,7 +49,8 @@ class Selection:
         words = [str(row[key]) for key in ("data.name",) if row.get(key)]
         words += [f"scale {row['scale']}"] if row.get("scale") else []
         if network == "vgg":
-            words += [f"{key} {row[f'model.{key}']:g}" for key in ("depth", "width")]
+            sizes = {key: row.get(f"model.{key}") for key in ("depth", "width")}
+            words += [f"{key} {size:g}" for key, size in sizes.items() if size is not None]
         longer = (
             f" of the paper's {_PAPERS[network]:,}" if _PAPERS.get(network, steps) > steps else ""
         )
@@ -59,6 +60,8 @@ class Selection:
             values = self.runs[key].unique().to_list() if told else []
             if len(values) == 1 and not _same(values[0], standard):
                 words.append(f"{key}={values[0]}")
+        if len(devices := self.runs["device"].drop_nulls().unique().sort()) > 1:
+            words.append(f"on {' and '.join(devices)}")
         seeds = self.runs["seed"].n_unique()
         return ", ".join([*words, f"{seeds} seed{'s' * (seeds != 1)}"])
 

@@ -85,3 +85,9 @@ def test_the_setting_says_the_scale_and_what_differs_from_the_papers(made, tmp_p
         "digits, scale small, depth 16, width 0.25, 3,000 of the paper's 15,000 steps, "
         "optim.weight_decay=0.0005, 2 seeds"
     )
+
+
+def test_the_setting_says_when_kinds_of_machine_are_mixed(made, tmp_path: Path) -> None:
+    made("vgg", 0)
+    made("vgg", 1, status={"device": "cuda (NVIDIA H100)"})
+    assert "on cpu and cuda (NVIDIA H100)" in chosen(tmp_path).setting()
