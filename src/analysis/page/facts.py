@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import polars
 from polars import DataFrame, col
 
+from src.analysis.claims import rules
 from src.analysis.figures import Source
 from src.runs.reading import read_rows
 
@@ -52,19 +53,21 @@ class Spread(NamedTuple):
 def listed(source: Source) -> list[dict[str, Any]]:
     """Return the runs, a mapping each: what the page's table shows.
 
-    ``settings`` names what else tells a run apart: the keys whose values differ between runs.
+    ``settings`` names what else tells a run apart: what differs between runs, where it is not the
+    main reading's value.
     Accuracies are the last ones, in per cent, and null where there is none.
     """
     table = source.runs.table
     finals = _finals(source)
     differing = [key for key in _settings(table) if table[key].n_unique() > 1]
+    usual = {key: rules().defaults.get(key, table[key].mode().sort()[0]) for key in differing}
     rows = []
     for row in table.iter_rows(named=True):
         told = {key: row.get(key) for key in ("run", "state", "step", "seconds", "message")}
         told |= {key.rpartition(".")[2]: row.get(key) for key in ("optim.lr", "seed", "scale")}
         told |= {"model": row.get("model.name"), "data": row.get("data.name")}
         told |= {"train": None, "test": None, **finals.get(row["run"], {})}
-        given = [f"{key}={row[key]}" for key in differing if row[key] is not None]
+        given = [f"{k}={row[k]}" for k, v in usual.items() if row[k] is not None and row[k] != v]
         rows.append(told | {"settings": " ".join(given)})
     return sorted(rows, key=lambda r: (str(r["model"]), r["lr"] or 0, r["seed"] or 0, r["run"]))
 

@@ -111,6 +111,12 @@ def test_every_run_is_listed_with_its_last_accuracy(report: Report, run, tmp_pat
     ]
 
 
+def test_a_run_is_told_apart_by_what_is_not_the_main_reading(run, tmp_path: Path) -> None:
+    for gain in (1.0, 2.0):
+        run(tmp_path, "vgg", config={"init.gain": gain}, steps=20, tables=("metrics",))
+    assert sorted(r["settings"] for r in compiled(tmp_path).runs) == ["", "init.gain=2.0"]
+
+
 def test_no_runs_are_no_error_and_the_page_says_how_to_get_some(tmp_path: Path) -> None:
     empty = compiled(tmp_path)
     text = html(empty)
