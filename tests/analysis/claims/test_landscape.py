@@ -138,8 +138,10 @@ class TestRelative:
         """Beyond it the standard network's loss explodes, and with it beta."""
 
         def make(place, w):
-            near = rows(STEPS, beta=w, etas=(0.05,), metric="relative", gradient=0.1)
-            far = rows(STEPS, beta=1.0 if place else 1e9, metric="relative", gradient=0.1)
+            near = rows(STEPS, change=5e-4 * w, etas=(0.5,), metric="relative", gradient=0.1)
+            far = rows(
+                STEPS, beta=1.0 if place else 1e9, etas=(1.0,), metric="relative", gradient=0.1
+            )
             return {k: near[k] + far[k] for k in near}
 
         compared(make)
