@@ -41,8 +41,11 @@ sweep: setup ## run a named sweep: SWEEP=fig2_noise [SEEDS=0,1,2 SCALE=paper]
 	$(BIN)/python -m src.train -m +sweeps=$(or $(SWEEP),$(error make sweep SWEEP=NAME, one of: $(basename $(notdir $(wildcard sweeps/*.yaml))))) \
 	  $(if $(SEEDS),seed=$(SEEDS)) $(if $(SCALE),scale=$(SCALE)) $(ARGS)
 
+report: setup ## judge the claims and draw the figures: RUNS=runs OUT=report
+	$(BIN)/python -m src.report $(or $(RUNS),runs) --out $(or $(OUT),report) $(ARGS)
+
 lock: setup ## renew requirements.lock from pyproject.toml (ARGS="--upgrade" for newer versions)
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra slurm --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --custom-compile-command 'make lock' -q $(ARGS) -o requirements.lock
 
-.PHONY: help setup demo test lint bench sweep lock
+.PHONY: help setup demo test lint bench sweep report lock

@@ -1,8 +1,9 @@
 """Weights & Biases as a mirror of the run folder: never asked, never waited for, never needed."""
 
+import csv
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,40 @@ def finish(ended: bool) -> None:
         wandb.run = None
 
 
+def show_report(
+    folder: Path, files: Iterable[Path], claims: Path, project: str, entity: str | None
+) -> None:
+    """Mirror a report as a run of its own: its figures and the table of its claims.
+
+    Args:
+        folder: Where W&B keeps its files.
+        files: The figures, as PNG.
+        claims: The claims, as CSV.
+        project: At W&B.
+        entity: At W&B; None: one's own.
+    """
+    os.environ.setdefault("WANDB_SILENT", "true")
+    try:
+        wandb.setup()
+        run = wandb.init(
+            dir=folder,
+            job_type="report",
+            name="report",
+            project=project,
+            entity=entity,
+            mode=_mode(os.environ.get("WANDB_MODE") or "auto"),
+            settings=_limits(),
+        )
+        with claims.open(newline="") as file:
+            heads, *rows = csv.reader(file)
+        run.log({"claims": wandb.Table(columns=[*heads], data=rows)})
+        run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in files})
+        run.finish()
+    except Exception as error:
+        wandb.teardown()
+        _log.warning("the report is not at W&B (%s); it is whole in %s", _reason(error), folder)
+
+
 class _Mirror(WandbLogger):
     """Lightning's logger, but the run goes on where W&B's own process has died."""
 
@@ -72,6 +107,17 @@ def _reason(error: Exception) -> str:
     return (str(error) or repr(error)).splitlines()[0]
 
 
+def _limits() -> wandb.Settings:
+    return wandb.Settings(console="off", init_timeout=20, finish_timeout=60)
+
+
+def _mode(wanted: str) -> Any:
+    if wanted != "auto":
+        return wanted
+    # Whether the key is right, the server tells at init, which has a time limit.
+    return "online" if wandb.login(prompt=False, verify=False) else "offline"
+
+
 def _shown(value: Any) -> Any:
     if not isinstance(value, tuple):
         return value
@@ -83,9 +129,6 @@ def _logger(
     settings: Settings, folder: Path, run: str, config: Mapping[str, Any], mode: str
 ) -> WandbLogger:
     wandb.setup()  # reads the environment; without it the first warnings would not be silent
-    if mode == "auto":
-        # Whether the key is right, the server tells at init, which has a time limit.
-        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
     chosen = settings.logger
     logger = _Mirror(
         save_dir=folder,
@@ -96,8 +139,8 @@ def _logger(
         group=settings.sweep,
         tags=chosen.tags,
         config=dict(config),
-        mode=mode,
-        settings=wandb.Settings(console="off", init_timeout=20, finish_timeout=60),
+        mode=_mode(mode),
+        settings=_limits(),
     )
     logger.experiment.define_metric("val/accuracy", summary="last")
     return logger

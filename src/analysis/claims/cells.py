@@ -1,0 +1,239 @@
+"""Which runs a claim compares: one scale, one reading, one kind of machine, paired by seed."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars
+from polars import DataFrame, col
+
+from src.analysis.claims.rulebook import Rule, rules
+from src.runs.folder import ENDED
+from src.runs.reading import Runs, read_rows
+from src.settings import VARIANTS
+
+_ESSENTIAL = ("scale", "seed", "model.name", "optim.lr", "max_steps", "log_every", "eval_every")
+_Point = tuple[str | None, ...]  # a value of each key that runs differ in
+# What changes a training, or how finely it is recorded.
+_SETTINGS = ("model.", "noise.", "init.", "data.", "optim.", "precision", "max_steps")
+_CADENCES = ("log_every", "eval_every")
+_PLACES = ("data.root", "data.cache", "data.download", "data.variant")
+# Probe settings that change how much is measured, not what.
+_AMOUNT = ("every", "layers", "units", "metrics", "directions")
+# Of the model's settings those that say how it normalises: without effect where it does not.
+_OF_NORMS = {
+    *("affine", "batch_norm", "eps", "momentum", "statistics", "lp_centred", "linf_of", "groups"),
+    *("normalise_head", "normalise_last"),
+}
+# Activations come with a histogram a row, which no claim needs.
+_SELECTED: Mapping[str, tuple[list[str], polars.Expr]] = {
+    "activations": (
+        ["step", "layer", "site", "unit", "mean", "variance"],
+        col("unit").is_not_null(),
+    )
+}
+
+
+class Tables:
+    """The tables of the runs, each read once."""
+
+    def __init__(self, root: Path, problems: list[str]) -> None:
+        self.root, self.problems = root, problems
+        self._read: dict[tuple[str, str], DataFrame] = {}
+
+    def rows(self, run: str, table: str) -> DataFrame:
+        """Return a run's rows; none where it has no such table, or a damaged one."""
+        key = (run, table)
+        if key not in self._read:
+            columns, where = _SELECTED.get(table, (None, None))
+            self._read[key] = read_rows(self.root, [run], table, columns, where, self.problems)
+        return self._read[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run that has ended."""
+
+    name: str
+    config: Mapping[str, Any]
+    tables: Tables
+
+    @property
+    def model(self) -> str:
+        """The variant."""
+        return self.config["model.name"]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return self.config["optim.lr"]
+
+    @property
+    def steps(self) -> int:
+        """How many it was to be trained for."""
+        return self.config["max_steps"]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its loss became infinite or NaN."""
+        return self.config["state"] == "diverged"
+
+    def rows(self, table: str) -> DataFrame:
+        """Return its rows of a table; none where it has none."""
+        return self.tables.rows(self.name, table)
+
+    def metric(self, name: str) -> DataFrame:
+        """Return steps and values of a metric."""
+        return self.rows("metrics").filter(col("name") == name).sort("step")
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The runs of one reading, and how they are measured.
+
+    Attributes:
+        runs: All alike but for the claim's axes, its variants and the seed.
+        scale: Of them all.
+        reading: The key and value of what other readings have otherwise; empty for the main one.
+        measured: What of the runs is looked at, such as the metric of a landscape.
+        used: The runs the claim has asked for, by name.
+    """
+
+    runs: Sequence[Run]
+    scale: str
+    reading: Mapping[str, str]
+    measured: Mapping[str, str]
+    used: dict[str, Run] = field(default_factory=dict)
+
+    def of(self, model: str, **axes: Any) -> dict[int, Run]:
+        """Return a variant's run of each seed, at given values of the axes.
+
+        An axis is named as its key with ``__`` for the dot: ``of("vgg", optim__lr=0.1)``.
+        """
+        wanted = {key.replace("__", "."): value for key, value in axes.items()}
+        found = {
+            run.config["seed"]: run
+            for run in self.runs
+            if run.model == model and all(_same(run.config.get(k), v) for k, v in wanted.items())
+        }
+        self.used.update({run.name: run for run in found.values()})
+        return found
+
+    def shared(self, key: str, *models: str) -> list[Any]:
+        """Return the values of an axis at which all of some variants were run, in order."""
+        by_model = [{r.config.get(key) for r in self.runs if r.model == m} for m in models]
+        return sorted(set.intersection(*by_model) - {None}) if by_model else []
+
+    def diverged(self) -> dict[str, int]:
+        """Return how many of the runs used diverged, by variant."""
+        return dict(Counter(run.model for run in self.used.values() if run.diverged))
+
+
+def pairs(
+    first: Mapping[int, Run], second: Mapping[int, Run], quantity: Callable[[Run, Run], float]
+) -> list[float]:
+    """Return a quantity of the runs of each seed that both have."""
+    return [quantity(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
+
+
+def pool(rule: Rule, root: Path, runs: Runs, tables: Tables) -> tuple[list[Run], str]:
+    """Return the ended runs a claim may be judged on, and a note on which these are.
+
+    Those of its sweep; where that was never started, any of its variants.
+    """
+    table = runs.of(rule.sweep) if (started := rule.sweep in runs.sweeps) else runs.table
+    chosen = table.filter(col("model.name").is_in(rule.models))
+    ended = chosen.filter(col("state").is_in(ENDED)).sort("started", nulls_last=False)
+    notes = [] if started or ended.is_empty() else [f"{rule.sweep} was not started: any run counts"]
+    if left := len(chosen) - len(ended):
+        notes.append(f"{left} run{'s' * (left > 1)} not ended and left out")
+    if missing := len(runs.missing(rule.sweep)):
+        notes.append(f"{missing} run{'s' * (missing > 1)} of the sweep missing")
+    found = [Run(row["run"], row, tables) for row in ended.iter_rows(named=True)]
+    return [run for run in found if None not in map(run.config.get, _ESSENTIAL)], "; ".join(notes)
+
+
+def readings(rule: Rule, found: Sequence[Run], scale: str) -> Iterator[Cells]:
+    """Yield the runs of a scale by reading, the main one first.
+
+    A reading is a value of each key that runs differ in though the claim does not vary it, the kind
+    of machine among them. A setting without effect on a variant does not part its runs. The main
+    reading is the one with the fewest departures from the defaults, then with the most runs.
+    """
+    here = [run for run in found if run.config["scale"] == scale]
+    settings = {run.name: told(run, rule) for run in here}
+    keys = sorted({key for values in settings.values() for key in values})
+    varied = [k for k in keys if len({v[k] for v in settings.values() if v.get(k) is not None}) > 1]
+    points = {name: tuple(values.get(key) for key in varied) for name, values in settings.items()}
+    defaults = tuple(text(rule.defaults.get(key)) for key in varied)
+
+    def rank(reading: _Point) -> tuple[int, int]:
+        departures = sum(
+            value is not None and default is not None and value != default
+            for value, default in zip(reading, defaults, strict=True)
+        )
+        return departures, -sum(_fits(point, reading) for point in points.values())
+
+    for reading in sorted(_whole(set(points.values())), key=rank):
+        label = {key: v for key, v in zip(varied, reading, strict=True) if v is not None}
+        inside = [run for run in here if _fits(points[run.name], reading)]
+        for measured in rule.measured:
+            yield Cells(inside, scale, label, measured)
+
+
+def told(run: Run, rule: Rule) -> dict[str, str | None]:
+    """Return what may part a run from others; None: it has no effect on the run's variant."""
+    variant = VARIANTS.get(run.model)
+    found: dict[str, str | None] = {
+        "machine": ", ".join(str(run.config.get(column)) for column in rules().machine)
+    }
+    for key, value in run.config.items():
+        group, _, name = key.partition(".")
+        probed = rule.table and key.startswith(f"probes.{rule.table}.")
+        if not (key.startswith(_SETTINGS) or key in _CADENCES or probed) or key in _PLACES:
+            continue
+        if key in ("model.name", *rule.axes) or (probed and name.partition(".")[2] in _AMOUNT):
+            continue
+        silent = variant is not None and (
+            (group == "noise" and not variant.noise)
+            or (group == "model" and name in _OF_NORMS and not variant.norm)
+        )
+        found[key] = None if silent else text(rule.defaults.get(key) if value is None else value)
+    return found
+
+
+def _fits(point: _Point, reading: _Point) -> bool:
+    return all(p is None or p == r for p, r in zip(point, reading, strict=True))
+
+
+def _whole(points: set[_Point]) -> list[_Point]:
+    """Return the points, joined wherever they agree, that no other contains."""
+    while joined := {_join(a, b) for a in points for b in points if _agree(a, b)} - points:
+        points = points | joined
+    return sorted((p for p in points if not any(p != o and _fits(p, o) for o in points)), key=str)
+
+
+def _agree(a: _Point, b: _Point) -> bool:
+    return all(None in (x, y) or x == y for x, y in zip(a, b, strict=True))
+
+
+def _join(a: _Point, b: _Point) -> _Point:
+    return tuple(y if x is None else x for x, y in zip(a, b, strict=True))
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    if isinstance(value, float) and isinstance(wanted, int | float):
+        return math.isclose(value, wanted, rel_tol=1e-9)
+    return text(value) == text(wanted)
+
+
+def text(value: Any) -> str | None:
+    """Return a value as the command line takes it."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

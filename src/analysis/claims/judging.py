@@ -1,0 +1,164 @@
+"""From a rule and the runs to a result."""
+
+import importlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from src.analysis.claims.cells import Cells, Run, Tables, pool, readings, text, told
+from src.analysis.claims.registry import CLAIMS
+from src.analysis.claims.result import Component, Reading, Result, Verdict
+from src.analysis.claims.rulebook import Rule, rules
+from src.analysis.claims.verdict import Finding, concluded
+from src.analysis.statistics import holm
+from src.runs.reading import Runs
+
+FAMILIES = ("training", "rates", "regularisation", "noise", "shift", "landscape", "lp", "theory")
+for _family in FAMILIES:
+    importlib.import_module(f"src.analysis.claims.{_family}")
+
+
+def judge(root: Path, runs: Runs, scale: str | None = None) -> list[Result]:
+    """Judge every claim, in the order of the rules.
+
+    Args:
+        root: The runs folder.
+        runs: What it holds; its problems take a line for each damaged table.
+        scale: Of the runs; default: for each claim the largest that has a seed of all it compares.
+
+    Raises:
+        ValueError: If there is no such scale.
+    """
+    if scale not in (None, *rules().scales):
+        raise ValueError(f"scale={scale}: allowed is one of {', '.join(rules().scales)}")
+    tables = Tables(root, runs.problems)
+    results = [_judged(rule, root, runs, tables, scale) for rule in rules().claims.values()]
+    return list(_corrected(results))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A claim under one reading."""
+
+    cells: Cells
+    finding: Finding
+    verdict: Verdict
+    shown: Component | None
+
+
+def _judged(rule: Rule, root: Path, runs: Runs, tables: Tables, scale: str | None) -> Result:
+    found, note = pool(rule, root, runs, tables)
+    there = [s for s in rules().scales if any(run.config["scale"] == s for run in found)]
+    chosen, under = None, list[_Judged]()
+    for candidate in reversed([s for s in there if scale in (None, s)]):
+        under = [_under(rule, cells) for cells in readings(rule, found, candidate)]
+        chosen = candidate
+        if any(judged.shown for judged in under):
+            break
+    notes = [note]
+    if others := [s for s in there if s != chosen]:
+        notes.append(f"there are runs at scale {', '.join(others)} too")
+    if not any(judged.shown for judged in under) and found:
+        notes.append("no seed has all that is compared, measured on one kind of machine")
+    return _result(rule, chosen, under, notes)
+
+
+def _under(rule: Rule, cells: Cells) -> _Judged:
+    finding = CLAIMS[rule.id](cells, **rule.at(cells.scale))
+    return _Judged(cells, finding, *concluded(finding))
+
+
+def _result(rule: Rule, scale: str | None, under: Sequence[_Judged], notes: list[str]) -> Result:
+    main = next((judged for judged in under if judged.shown), under[0] if under else None)
+    shown = main.shown if main else None
+    if main:
+        notes += [main.finding.note, *_absent(main.finding), *_departures(main.cells, rule)]
+    used = main.cells.used.values() if main else ()
+    return Result(
+        id=rule.id,
+        family=CLAIMS[rule.id].__module__.rpartition(".")[2],
+        sentence=rule.sentence,
+        source=rule.source,
+        sweep=rule.sweep,
+        scale=scale,
+        quantity=rule.quantity,
+        rule=rule.rule,
+        confirmatory=rule.confirmatory,
+        paper=rule.paper,
+        verdict=main.verdict if main else "not run",
+        effect=shown.effect if shown else None,
+        effect_label=", ".join(filter(None, (shown.effect_label, shown.label))) if shown else "",
+        interval=shown.interval if shown else None,
+        bound=shown.bound if shown else None,
+        seeds=shown.seeds if shown else 0,
+        p=shown.p if shown else None,
+        p_holm=None,
+        diverged=main.cells.diverged() if main else {},
+        components=main.finding.components if main else [],
+        readings=_named([judged for judged in under if judged.shown]),
+        note="; ".join(filter(None, notes)),
+        would_change=rule.would_change,
+        figure=rule.figure,
+        older_than_rule=any(_older(run, rule) for run in used),
+    )
+
+
+def _named(under: Sequence[_Judged]) -> list[Reading]:
+    """Return the readings, each named by what differs between them."""
+    labels = [dict(judged.cells.reading) | dict(judged.cells.measured) for judged in under]
+    keys = dict.fromkeys(key for label in labels for key in label)
+    varied = [key for key in keys if len({label.get(key) for label in labels}) > 1]
+    return [
+        Reading(
+            reading=", ".join(f"{k}={label[k]}" for k in varied if k in label) or "the only one",
+            verdict=judged.verdict,
+            effect=judged.shown.effect,
+            interval=judged.shown.interval,
+            seeds=judged.shown.seeds,
+        )
+        for judged, label in zip(under, labels, strict=True)
+        if judged.shown
+    ]
+
+
+def _absent(finding: Finding) -> Iterator[str]:
+    """Say which parts could not be judged."""
+    for part in finding.components:
+        if part.verdict == "not run":
+            why = "neither got there" if part.seeds else "not run"
+            yield f"{part.label}: {why}"
+
+
+def _departures(cells: Cells, rule: Rule) -> Iterator[str]:
+    """Say where the runs judged are not as by default."""
+    for key, default in rule.defaults.items():
+        values = {told(run, rule).get(key) for run in cells.used.values()} - {None, text(default)}
+        if values:
+            yield f"{key}={', '.join(sorted(filter(None, values)))}"
+
+
+def _older(run: Run, rule: Rule) -> bool:
+    """Tell whether a run began before the rule was fixed, or cannot show that it did not."""
+    started = run.config.get("started")
+    return started is None or started < rule.fixed
+
+
+def _corrected(results: Iterable[Result]) -> Iterator[Result]:
+    """Correct the confirmatory claims for their number; what does not survive is inconclusive."""
+    results = list(results)
+    adjusted = holm({result.id: result.p for result in results if result.confirmatory})
+    for result in results:
+        p = adjusted.get(result.id)
+        judged = result.verdict in ("supported", "contradicted")
+        if p is None or p < 1 - rules().level or not judged:
+            yield replace(result, p_holm=p)
+            continue
+        note = f"{result.verdict} by itself, but not after Holm's correction"
+        main = replace(result.readings[0], verdict="inconclusive")
+        yield replace(
+            result,
+            p_holm=p,
+            verdict="inconclusive",
+            readings=[main, *result.readings[1:]],
+            note="; ".join(filter(None, (result.note, note))),
+        )

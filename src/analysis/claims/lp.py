@@ -1,0 +1,79 @@
+"""Norms other than BatchNorm's train as well, though they shift distributions more."""
+
+from collections.abc import Sequence
+
+from src.analysis.claims.cells import Cells, pairs
+from src.analysis.claims.drift import drift
+from src.analysis.claims.measures import late_loss, log, median_log_ratio, steps_component
+from src.analysis.claims.registry import claim
+from src.analysis.claims.verdict import Finding, ratio
+
+_NORMS = ("l1", "l2", "linf")
+
+
+@claim
+def lp_trains(cells: Cells, levels: Sequence[float], lr: float, margin: float) -> Finding:
+    """Compare the steps to each training accuracy with BatchNorm's."""
+    return Finding(
+        [
+            steps_component(
+                f"{norm} to {level:.0%}",
+                "ratio of steps, lp norm / BatchNorm",
+                cells.of("vgg_bn", optim__lr=lr),
+                cells.of(f"vgg_{norm}", optim__lr=lr),
+                level,
+                cells.measured["accuracy"],
+                "not greater",
+                margin=margin,
+            )
+            for norm in _NORMS
+            for level in levels
+        ]
+    )
+
+
+@claim
+def lp_trains_dln(cells: Cells, lr: float, margin: float) -> Finding:
+    """Compare the final training loss of the deep linear network with BatchNorm's."""
+    return Finding(
+        [
+            ratio(
+                norm,
+                "final training loss, lp norm / BatchNorm",
+                pairs(
+                    cells.of("dln_bn", optim__lr=lr),
+                    cells.of(f"dln_{norm}", optim__lr=lr),
+                    lambda a, b: log(late_loss(b)) - log(late_loss(a)),
+                ),
+                "not greater",
+                margin=margin,
+            )
+            for norm in _NORMS
+        ]
+    )
+
+
+@claim
+def lp_shifts(cells: Cells, lr: float) -> Finding:
+    """Compare the step-to-step change of distributions with the standard network's."""
+    standard = cells.of("vgg", optim__lr=lr)
+    return Finding(
+        [
+            ratio(
+                norm,
+                "step-to-step change of distributions over spread, lp norm / standard",
+                pairs(
+                    standard,
+                    cells.of(f"vgg_{norm}", optim__lr=lr),
+                    lambda a, b: median_log_ratio(
+                        drift(a, "after_noise"),
+                        drift(b, "after_noise"),
+                        "distribution",
+                        ["step", "layer"],
+                    ),
+                ),
+                "greater",
+            )
+            for norm in _NORMS
+        ]
+    )

@@ -1,0 +1,167 @@
+"""What a run's tables say of it: accuracies, steps, and medians of ratios between two runs."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import polars
+from polars import DataFrame, col
+
+from src.analysis.claims.cells import Run, pairs
+from src.analysis.claims.result import Component
+from src.analysis.claims.rulebook import rules
+from src.analysis.claims.verdict import Direction, Finding, ratio
+from src.analysis.statistics import first_reached, steps_ratio
+
+Window = tuple[float, float]  # of training, in fractions of its steps
+POINTS = 100  # percentage points in a fraction
+ERROR_OF_DIFFERENCE = math.sqrt(2)  # of two independent errors of 1
+
+
+def train_accuracy(run: Run) -> float:
+    """Return the final training accuracy in evaluation mode; NaN where it was never taken."""
+    return _final(run, "train_eval/accuracy")
+
+
+def test_accuracy(run: Run) -> float:
+    """Return the final test accuracy; NaN where it was never taken."""
+    return _final(run, "val/accuracy")
+
+
+def _final(run: Run, name: str) -> float:
+    if run.diverged:
+        return rules().chance
+    values = run.metric(name)["value"]
+    return values[-1] if len(values) else math.nan
+
+
+def late_accuracy(run: Run) -> float:
+    """Return the mean minibatch accuracy over the last tenth of training."""
+    return rules().chance if run.diverged else _late(run, "train/accuracy")
+
+
+def late_loss(run: Run) -> float:
+    """Return the mean training loss over the last tenth of training; infinite if it diverged."""
+    return math.inf if run.diverged else _late(run, "train/loss")
+
+
+def _late(run: Run, name: str) -> float:
+    mean = run.metric(name).filter(col("step") >= 0.9 * run.steps)["value"].mean()
+    return math.nan if mean is None else float(mean)  # type: ignore[arg-type]
+
+
+def trains(run: Run, scale: str) -> bool:
+    """Tell whether a run ended with a training accuracy that is no accident."""
+    return train_accuracy(run) >= rules().trains[scale]
+
+
+def accuracy_error(differences: int = 1) -> float:
+    """Return the sampling error, in points, of a difference of accuracies (0: of one)."""
+    return POINTS * rules().accuracy_error * ERROR_OF_DIFFERENCE**differences
+
+
+def steps_to(run: Run, level: float, accuracy: str) -> float:
+    """Return the steps to an accuracy; infinite where it is never reached, NaN where not recorded.
+
+    Args:
+        run: The run; a diverged one may have reached it before.
+        level: The accuracy, a fraction.
+        accuracy: ``minibatch``: the mean of five recorded minibatches, as the paper plots it; else
+            the metric whose first value at the level counts.
+    """
+    smoothed = accuracy == "minibatch"
+    rows = run.metric("train/accuracy" if smoothed else accuracy)
+    if rows.is_empty() and not run.diverged:
+        return math.nan
+    reached = first_reached(
+        rows["step"].to_list(), rows["value"].to_list(), level, points=5 if smoothed else 1
+    )
+    return max(reached, 1.0)
+
+
+def steps_component(
+    label: str,
+    what: str,
+    first: Mapping[int, Run],
+    second: Mapping[int, Run],
+    level: float,
+    accuracy: str,
+    direction: Direction,
+    margin: float = 1.0,
+) -> Component:
+    """Judge the ratio of steps to an accuracy, second over first, restricted to those trained.
+
+    Where neither of any pair gets there, nothing was run that could tell.
+    """
+    nets = (first, second)
+    steps = {s: [steps_to(net[s], level, accuracy) for net in nets] for s in first if s in second}
+    seeds = [seed for seed, both in sorted(steps.items()) if not any(map(math.isnan, both))]
+    a, b = ([steps[seed][net] for seed in seeds] for net in (0, 1))
+    found = steps_ratio(a, b, [float(first[seed].steps) for seed in seeds])
+    if not any(found.reached):
+        return Component(label, what, None, None, None, len(seeds), None, "not run")
+    if found.reached != (len(seeds), len(seeds)):
+        counts = " and ".join(f"{reached} of {len(seeds)}" for reached in found.reached)
+        label += f" (reached by {counts}, exact p {found.p_reached:.2g})"
+    # Steps are known to within what lies between two records.
+    every = first[seeds[0]].config["log_every" if accuracy == "minibatch" else "eval_every"]
+    widths = [every / at for at in (*a, *b)]  # of their logarithm; 0 at the horizon
+    floor = math.sqrt(sum(width**2 for width in widths) / 12 / len(seeds))
+    return ratio(label, what, found.log_ratio, direction, 1.0, margin, floor, found.bound)
+
+
+def median_log_ratio(first: DataFrame, second: DataFrame, column: str, on: Sequence[str]) -> float:
+    """Return the median of log(second / first) over the rows both have; NaN where there is none."""
+    if first.is_empty() or second.is_empty():
+        return math.nan
+    both = first.join(second, on=on, suffix="_second").select(
+        value=(col(f"{column}_second") / col(column)).log()
+    )
+    return median(both["value"])
+
+
+def median_difference(first: DataFrame, second: DataFrame, column: str, on: Sequence[str]) -> float:
+    """Return the median of second - first over the rows both have; NaN where there is none."""
+    if first.is_empty() or second.is_empty():
+        return math.nan
+    both = first.join(second, on=on, suffix="_second").select(
+        value=col(f"{column}_second") - col(column)
+    )
+    return median(both["value"])
+
+
+def median(values: polars.Series) -> float:
+    """Return the median of the values there are; NaN where there is none."""
+    middle = values.drop_nulls().drop_nans().median()
+    return math.nan if middle is None else float(middle)  # type: ignore[arg-type]
+
+
+def log(value: float) -> float:
+    """Return the logarithm, infinite at 0 and NaN where there is none."""
+    return -math.inf if value == 0 else math.log(value) if value > 0 else math.nan
+
+
+def over_training(
+    first: Mapping[int, Run],
+    second: Mapping[int, Run],
+    quantity: Callable[[Run, Run, Window], float],
+    judge: Callable[[str, list[float]], Component],
+    edges: Sequence[float],
+) -> Finding:
+    """Judge a quantity of two runs over the whole of training, and in parts of it.
+
+    Args:
+        first: A run a seed.
+        second: What it is paired with.
+        quantity: Of a pair, in a window of training.
+        judge: Makes a component of a label and a value a seed.
+        edges: Of the parts, as fractions of the steps.
+    """
+
+    def judged(label: str, window: Window) -> Component:
+        return judge(label, pairs(first, second, lambda a, b: quantity(a, b, window)))
+
+    parts = [
+        judged(f"{low:.0%} to {high:.0%} of training", (low, high)) for low, high in pairwise(edges)
+    ]
+    return Finding(parts, judged("all of training", (0.0, math.inf)))

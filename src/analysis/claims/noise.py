@@ -1,0 +1,116 @@
+"""BatchNorm followed by noise: unstable distributions, and yet it trains."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy
+
+from src.analysis.claims.cells import Cells, Run, pairs
+from src.analysis.claims.drift import drift
+from src.analysis.claims.measures import (
+    POINTS,
+    accuracy_error,
+    late_accuracy,
+    median_log_ratio,
+    steps_to,
+    train_accuracy,
+)
+from src.analysis.claims.registry import claim
+from src.analysis.claims.result import Component, Verdict
+from src.analysis.claims.rulebook import rules
+from src.analysis.claims.training import beyond_training
+from src.analysis.claims.verdict import Finding, component, difference, ratio
+from src.analysis.statistics import ratio_of_means, steps_ratio
+
+
+@claim
+def noisy_trains(cells: Cells, levels: Sequence[float], lr: float, share: float) -> Finding:
+    """Tell how much of the gap in log steps, standard to BatchNorm, noisy BatchNorm closes."""
+    nets = [cells.of(model, optim__lr=lr) for model in ("vgg", "vgg_bn", "vgg_noisy")]
+    seeds = sorted(set.intersection(*(set(net) for net in nets)))
+    runs = [tuple(net[seed] for net in nets) for seed in seeds]
+    return Finding([_closed(level, runs, cells.measured["accuracy"], share) for level in levels])
+
+
+def _closed(
+    level: float, runs: Sequence[tuple[Run, ...]], accuracy: str, share: float
+) -> Component:
+    """Judge the share at one level; runs are those of each seed: standard, BatchNorm, noisy."""
+    label, what = f"to {level:.0%}", "share of the gap in log steps that is closed"
+    each = [tuple(steps_to(run, level, accuracy) for run in of_seed) for of_seed in runs]
+    kept = [i for i, steps in enumerate(each) if not any(map(math.isnan, steps))]
+    horizon = [float(runs[i][0].steps) for i in kept]
+    standard, normalised, noisy = ([each[i][net] for i in kept] for net in range(3))
+    whole = steps_ratio(normalised, standard, horizon)
+    closed = steps_ratio(noisy, standard, horizon)
+    if not (any(whole.reached) or any(closed.reached)):
+        return Component(label, what, None, None, None, len(horizon), None, "not run")
+    found = ratio_of_means(closed.log_ratio, whole.log_ratio, share, rules().level)
+    verdict: Verdict = "inconclusive"
+    if found.interval and numpy.mean(whole.log_ratio) > 0:
+        low, high = found.interval
+        verdict = "supported" if low > share else "contradicted" if high < share else verdict
+    judged = component(label, what, found, verdict, found.p)
+    reached = [sum(map(math.isfinite, steps)) for steps in (standard, normalised, noisy)]
+    if reached != [len(horizon)] * 3:
+        told = ", ".join(f"{n} of {len(horizon)}" for n in reached)
+        label += f" (reached by {told}: standard, BatchNorm, noisy)"
+    # A standard net that takes longer than it was given only widens the gap, at the same end.
+    only_standard = reached[1:] == [len(horizon)] * 2 > reached[:1] and (found.effect or 0) < 1
+    return replace(judged, label=label, bound="at least" if only_standard else None)
+
+
+@claim
+def noisy_final(cells: Cells, lr: float, margin: float) -> Finding:
+    """Compare final training accuracies of BatchNorm with and without noise."""
+    normalised, noisy = cells.of("vgg_bn", optim__lr=lr), cells.of("vgg_noisy", optim__lr=lr)
+
+    def judged(label: str, accuracy: Callable[[Run], float]) -> Component:
+        return difference(
+            label,
+            "final training accuracy, noisy - BatchNorm, points",
+            pairs(normalised, noisy, lambda a, b: POINTS * (accuracy(b) - accuracy(a))),
+            "equal",
+            margin=margin,
+            floor=accuracy_error(),
+        )
+
+    return Finding([judged("minibatches", late_accuracy), judged("evaluation", train_accuracy)])
+
+
+@claim
+def noisy_unstable(cells: Cells, lr: float, sites: Sequence[str]) -> Finding:
+    """Compare the step-to-step change of means at each site with the standard network's.
+
+    That has one distribution a layer, which enters its non-linearity.
+    """
+    standard, noisy = cells.of("vgg", optim__lr=lr), cells.of("vgg_noisy", optim__lr=lr)
+
+    def judged(site: str) -> Component:
+        def change(a: Run, b: Run) -> float:
+            enters = drift(a, "after_noise")
+            return median_log_ratio(enters, drift(b, site), "mean", ["step", "layer"])
+
+        what = "step-to-step change of mean over spread, noisy / standard"
+        return ratio(site, what, pairs(standard, noisy, change), "greater")
+
+    return Finding([judged(site) for site in sites])
+
+
+@claim
+def plain_noise_stops(cells: Cells, lr: float, stopped: float) -> Finding:
+    """Tell whether the standard network trains without the noise, and not with it."""
+    noisy = cells.of("vgg_plain_noisy", optim__lr=lr)
+    return Finding(
+        [
+            difference(
+                "with the noise",
+                f"final training accuracy - {stopped:.0%}, points",
+                [POINTS * (train_accuracy(run) - stopped) for run in noisy.values()],
+                "less",
+                floor=accuracy_error(0),
+            ),
+            beyond_training("without it", cells, "vgg", "greater", optim__lr=lr),
+        ]
+    )

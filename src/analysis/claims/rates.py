@@ -1,0 +1,162 @@
+"""BatchNorm allows higher learning rates and depends less on rate and initialisation."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy
+from polars import col
+
+from src.analysis.claims.cells import Cells, Run
+from src.analysis.claims.measures import POINTS, accuracy_error, train_accuracy, trains
+from src.analysis.claims.registry import claim
+from src.analysis.claims.verdict import Finding, difference, ratio
+from src.analysis.statistics import Bound
+
+Grid = dict[tuple[Any, ...], Run]  # runs by their values of some axes
+_RATE = ("optim.lr",)
+_INIT = ("init.name", "init.gain", "init.std")
+# The standard deviation of a value that is rounded down to a grid of spacing 1.
+_ROUNDING = math.sqrt(1 / 12)
+
+
+@claim
+def higher_rate(cells: Cells) -> Finding:
+    """Compare the largest rate at which each network trains."""
+    logs, bounds, spacing = [], set[Bound | None](), 0.0
+    for standard, normalised in _both(cells, _RATE):
+        a, b = _largest(standard, cells.scale), _largest(normalised, cells.scale)
+        if a is None and b is None:
+            continue
+        rates = sorted(key[0] for key in standard)
+        spacing = _spacing(rates)
+        logs.append(math.log((b or rates[0]) / (a or rates[0])))
+        if a is None or b == rates[-1]:
+            bounds.add("at least" if a != rates[-1] else None)
+        if b is None or (a == rates[-1] and b != a):
+            bounds.add("at most")
+    found = ratio(
+        "",
+        "ratio of the largest rates that train, BatchNorm / standard",
+        logs,
+        "greater",
+        floor=spacing * _ROUNDING * math.sqrt(2),
+        bound=bounds.pop() if len(bounds) == 1 else None,
+    )
+    return Finding([found])
+
+
+@claim
+def rate_sensitivity(cells: Cells, within: float) -> Finding:
+    """Compare the share of the rates at which each network does nearly as well as at its best."""
+
+    def share(runs: Grid) -> float:
+        accuracy = {key: train_accuracy(run) for key, run in runs.items()}
+        best = max(accuracy.values())
+        good = [trains(runs[k], cells.scale) and a >= best - within for k, a in accuracy.items()]
+        return POINTS * sum(good) / len(good)
+
+    both = list(_both(cells, _RATE))
+    found = difference(
+        "",
+        "share of the rates that do well, BatchNorm - standard, points",
+        [share(b) - share(a) for a, b in both],
+        "greater",
+        floor=max((POINTS / len(a) for a, _ in both), default=0.0) * _ROUNDING * math.sqrt(2),
+    )
+    return Finding([found])
+
+
+@claim
+def init_dependence(cells: Cells, lr: float) -> Finding:
+    """Compare how far the final training accuracy spreads over initialisations."""
+
+    def spread(runs: Grid) -> float:
+        if not any(trains(run, cells.scale) for run in runs.values()):
+            return math.nan  # failing everywhere is no independence
+        return POINTS * float(numpy.std([train_accuracy(run) for run in runs.values()]))
+
+    def share(runs: Grid) -> float:
+        return POINTS * sum(trains(run, cells.scale) for run in runs.values()) / len(runs)
+
+    both = list(_both(cells, _INIT, optim__lr=lr))
+    return Finding(
+        [
+            difference(
+                "initialisations that train",
+                "share of them, BatchNorm - standard, points",
+                [share(b) - share(a) for a, b in both],
+                "greater",
+                floor=max((POINTS / len(a) for a, _ in both), default=0.0) * _ROUNDING,
+            )
+        ],
+        headline=difference(
+            "",
+            "spread of the final training accuracy, BatchNorm - standard, points",
+            [spread(b) - spread(a) for a, b in both],
+            "less",
+            floor=accuracy_error(),
+        ),
+    )
+
+
+@claim
+def sharpness_rate(cells: Cells, margin: float) -> Finding:
+    """Compare each network's largest rate that trains with 2 / sharpness before the first step."""
+    parts = []
+    for model in sorted({run.model for run in cells.runs}):
+        logs, spacing = [], 0.0
+        for runs in _by_seed(cells, _RATE, model).values():
+            largest, sharpness = _largest(runs, cells.scale), _sharpness(runs)
+            if largest is not None and len(runs) > 1:
+                logs.append(math.log(largest * sharpness / 2) if sharpness > 0 else math.nan)
+                spacing = _spacing(sorted(key[0] for key in runs))
+        parts.append(
+            ratio(
+                model,
+                "largest rate that trains x sharpness at the start / 2",
+                logs,
+                "equal",
+                margin=margin,
+                floor=spacing * _ROUNDING,
+            )
+        )
+    return Finding(parts)
+
+
+def _by_seed(cells: Cells, keys: tuple[str, ...], model: str, **axes: object) -> dict[int, Grid]:
+    """Return a variant's runs by seed and the values of some axes."""
+    found: dict[int, Grid] = {}
+    points = {tuple(run.config.get(k) for k in keys) for run in cells.runs if run.model == model}
+    for point in sorted(points, key=str):
+        for seed, run in cells.of(model, **axes, **dict(zip(keys, point, strict=True))).items():
+            found.setdefault(seed, {})[point] = run
+    return found
+
+
+def _both(cells: Cells, keys: tuple[str, ...], **axes: object) -> Iterator[tuple[Grid, Grid]]:
+    """Yield what both networks ran of a seed, the standard one first."""
+    standard, normalised = (_by_seed(cells, keys, m, **axes) for m in ("vgg", "vgg_bn"))
+    for seed in sorted(standard.keys() & normalised.keys()):
+        points = standard[seed].keys() & normalised[seed].keys()
+        if len(points) > 1:
+            yield {p: standard[seed][p] for p in points}, {p: normalised[seed][p] for p in points}
+
+
+def _largest(runs: Grid, scale: str) -> float | None:
+    return max((rate for (rate,), run in runs.items() if trains(run, scale)), default=None)
+
+
+def _spacing(rates: list[float]) -> float:
+    return float(numpy.median(numpy.diff(numpy.log(rates))))
+
+
+def _sharpness(runs: Grid) -> float:
+    """Return the Hessian's largest eigenvalue before the first step, which no rate has changed."""
+    for run in runs.values():
+        rows = run.rows("curvature").filter(
+            col("quantity") == "largest_eigenvalue", col("step") == 0
+        )
+        if len(rows):
+            return float(rows["value"][0])
+    return math.nan

@@ -1,0 +1,115 @@
+"""BatchNorm trains faster, at rates and with non-linearities that the standard network cannot."""
+
+from collections.abc import Sequence
+
+from src.analysis.claims.cells import Cells, pairs
+from src.analysis.claims.measures import (
+    POINTS,
+    accuracy_error,
+    steps_component,
+    test_accuracy,
+    train_accuracy,
+)
+from src.analysis.claims.registry import claim
+from src.analysis.claims.result import Component
+from src.analysis.claims.rulebook import rules
+from src.analysis.claims.verdict import Finding, difference
+
+
+@claim
+def faster_training(cells: Cells, levels: Sequence[float], lr: float) -> Finding:
+    """Compare the steps to each training accuracy at one rate."""
+    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
+    return Finding(
+        [
+            steps_component(
+                f"to {level:.0%}",
+                "ratio of steps, BatchNorm / standard",
+                standard,
+                normalised,
+                level,
+                cells.measured["accuracy"],
+                "less",
+            )
+            for level in levels
+        ]
+    )
+
+
+@claim
+def mlp_faster(cells: Cells, levels: Sequence[float]) -> Finding:
+    """Compare the steps to each test accuracy of the sigmoid network."""
+    standard, normalised = cells.of("mlp"), cells.of("mlp_bn")
+    return Finding(
+        [
+            steps_component(
+                f"to {level:.0%}",
+                "ratio of steps, BatchNorm / standard",
+                standard,
+                normalised,
+                level,
+                "val/accuracy",
+                "less",
+            )
+            for level in levels
+        ]
+    )
+
+
+@claim
+def trains_at_half(cells: Cells, lr: float) -> Finding:
+    """Compare test accuracies at a rate too high for the standard network; tell who trains."""
+    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
+    gained = pairs(
+        standard, normalised, lambda a, b: POINTS * (test_accuracy(b) - test_accuracy(a))
+    )
+    return Finding(
+        [
+            beyond_training("BatchNorm trains", cells, "vgg_bn", "greater", optim__lr=lr),
+            beyond_training("the standard network does not", cells, "vgg", "less", optim__lr=lr),
+        ],
+        headline=difference(
+            "",
+            "test accuracy, BatchNorm - standard, points",
+            gained,
+            "greater",
+            floor=accuracy_error(),
+        ),
+    )
+
+
+@claim
+def saturating_trains(cells: Cells, activations: Sequence[str], lr: float) -> Finding:
+    """Tell whether BatchNorm trains with each saturating non-linearity, and better with it."""
+    parts = []
+    for activation in activations:
+        at = {"optim.lr": lr, "model.activation": activation}
+        parts += [
+            beyond_training(f"{activation}: BatchNorm trains", cells, "vgg_bn", "greater", **at),
+            difference(
+                f"{activation}: against the standard network",
+                "final training accuracy, BatchNorm - standard, points",
+                pairs(
+                    cells.of("vgg", **at),
+                    cells.of("vgg_bn", **at),
+                    lambda a, b: POINTS * (train_accuracy(b) - train_accuracy(a)),
+                ),
+                "greater",
+                floor=accuracy_error(),
+            ),
+        ]
+    return Finding(parts)
+
+
+def beyond_training(
+    label: str, cells: Cells, model: str, direction: str, **axes: object
+) -> Component:
+    """Judge a variant's final training accuracy against what counts as training."""
+    least = rules().trains[cells.scale]
+    return difference(
+        label,
+        f"final training accuracy - {least:.0%}, points",
+        [POINTS * (train_accuracy(run) - least) for run in cells.of(model, **axes).values()],
+        "greater" if direction == "greater" else "less",
+        floor=accuracy_error(0),
+    )

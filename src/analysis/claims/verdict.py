@@ -1,0 +1,164 @@
+"""From numbers, one a seed, to a verdict."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from src.analysis.claims.result import Component, Verdict
+from src.analysis.claims.rulebook import rules
+from src.analysis.statistics import Bound, Estimate, equivalence, mean
+
+Direction = Literal["less", "greater", "not less", "not greater", "equal"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of a claim.
+
+    Attributes:
+        components: Its parts.
+        headline: The number that decides, where the parts are but details of it; an opposite part
+            then makes the claim mixed. None: every part must hold.
+        note: What a reader must know of these numbers.
+    """
+
+    components: list[Component]
+    headline: Component | None = None
+    note: str = ""
+
+
+def difference(
+    label: str,
+    what: str,
+    values: Iterable[float],
+    direction: Direction,
+    than: float = 0.0,
+    margin: float = 0.0,
+    floor: float = 0.0,
+) -> Component:
+    """Judge a difference, one value a seed.
+
+    ``less`` and ``greater`` are supported where the interval lies beyond ``than``, contradicted
+    where it lies before it. ``not less`` (``not greater``) is supported where the interval lies
+    above ``than - margin`` (below ``than + margin``), contradicted where it lies below (above)
+    ``than``. ``equal`` is supported where two one-sided tests place the mean within ``margin`` of
+    ``than``, contradicted where the interval lies beyond that margin.
+
+    Args:
+        label: Which part of the claim it is.
+        what: What the effect is.
+        values: One a seed; NaN where a seed has none.
+        direction: What is claimed.
+        than: What it is compared with.
+        margin: How much is nothing.
+        floor: The least standard deviation to believe in.
+    """
+    x = [value for value in values if not math.isnan(value)]
+    found = mean(x, than, floor, rules().level)
+    verdict, p = _verdict(found, x, direction, than, margin, floor)
+    return component(label, what, found, verdict, p)
+
+
+def ratio(
+    label: str,
+    what: str,
+    logs: Iterable[float],
+    direction: Direction,
+    than: float = 1.0,
+    margin: float = 1.0,
+    floor: float = 0.0,
+    bound: Bound | None = None,
+) -> Component:
+    """Judge a ratio by its logarithm, one value a seed; ``than`` and ``margin`` are ratios too."""
+    judged = difference(label, what, logs, direction, math.log(than), math.log(margin), floor)
+    low, high = judged.interval or (math.nan, math.nan)
+    return replace(
+        judged,
+        effect=None if judged.effect is None else _exp(judged.effect),
+        interval=(_exp(low), _exp(high)) if judged.interval else None,
+        bound=bound,
+    )
+
+
+def component(
+    label: str, what: str, found: Estimate, verdict: Verdict, p: float | None
+) -> Component:
+    """Return a component of an estimate; its verdict stands only on enough seeds."""
+    if found.n == 0:
+        verdict = "not run"
+    elif found.n < rules().seeds:
+        verdict = "inconclusive"
+    effect = None if math.isnan(found.effect) else found.effect
+    return Component(label, what, effect, found.interval, None, found.n, p, verdict)
+
+
+def _verdict(
+    found: Estimate,
+    values: Sequence[float],
+    direction: Direction,
+    than: float,
+    margin: float,
+    floor: float,
+) -> tuple[Verdict, float | None]:
+    """Return the verdict and the p of the test it rests on."""
+    if found.interval is None:
+        return "inconclusive", None
+
+    def p(null: float) -> float | None:
+        return mean(values, null, floor).p
+
+    low, high = found.interval
+    if direction in ("less", "not greater"):  # mirrored
+        low, high, than = -high, -low, -than
+    null = than
+    match direction:
+        case "less" | "greater":
+            holds, fails = low > than, high < than
+        case "not less" | "not greater":
+            holds, fails = low > than - margin, high < than
+            null = than if fails else than - margin
+        case "equal":
+            tested = equivalence(values, than - margin, than + margin, floor)
+            if low > than + margin:
+                return "contradicted", p(than + margin)
+            if high < than - margin:
+                return "contradicted", p(than - margin)
+            within = tested is not None and tested < 1 - rules().level
+            return ("supported" if within else "inconclusive"), tested
+    verdict: Verdict = "contradicted" if fails else "supported" if holds else "inconclusive"
+    return verdict, p(-null if direction in ("less", "not greater") else null)
+
+
+def concluded(finding: Finding) -> tuple[Verdict, Component | None]:
+    """Return a claim's verdict and the component whose numbers stand for it.
+
+    Where every part must hold, that is the weakest of those the verdict rests on. A part without
+    any seed holds nothing; one that no run got far enough to tell of is left out.
+    """
+    run = [part for part in finding.components if part.verdict != "not run"]
+    verdicts = {part.verdict for part in run}
+    if (headline := finding.headline) is not None:
+        if not headline.seeds:
+            return "not run", None
+        opposite = {"supported": "contradicted", "contradicted": "supported"}
+        mixed = opposite.get(headline.verdict) in verdicts
+        return ("mixed" if mixed else headline.verdict), headline
+    if not run:
+        seen = [part for part in finding.components if part.seeds]
+        return ("inconclusive", seen[0]) if seen else ("not run", None)
+    if {"supported", "contradicted"} <= verdicts:
+        return "mixed", run[0]
+    complete = all(part.seeds for part in finding.components)
+    verdict = verdicts.pop() if complete and len(verdicts) == 1 else "inconclusive"
+    return verdict, max(
+        [part for part in run if part.verdict == verdict] or run,
+        key=lambda part: math.inf if part.p is None else part.p,
+    )
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

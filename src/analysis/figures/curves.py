@@ -1,0 +1,179 @@
+"""Curves over training: from the rows of many runs to a median and a band over seeds."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import polars
+from matplotlib.axes import Axes
+from polars import DataFrame, col
+
+from src.analysis import paper
+from src.analysis.figures.style import OURS, PAPERS, look
+
+# What a curve's CSV holds: which curve, then its points. ``low`` and ``high`` are the least and the
+# greatest over seeds, or the edges of a band; ``seeds`` is how many runs a point is made of.
+SERIES = ("panel", "variant", "lr", "whose")
+POINTS = ("step", "value", "low", "high", "seeds")
+ENDED = "diverged run"
+
+
+def windowed(rows: DataFrame, width: int) -> DataFrame:
+    """Return each run's mean over windows of ``width`` steps, at the windows' middles.
+
+    Args:
+        rows: ``run``, ``step``, ``value`` and columns that are the same throughout a run.
+        width: In steps; 1 leaves the rows as they are.
+    """
+    if width <= 1:
+        return rows
+    middle = (col("step") // width * width + width // 2).alias("step")
+    keys = [name for name in rows.columns if name not in ("step", "value")]
+    mean = rows.group_by(*keys, middle, maintain_order=True).agg(col("value").mean())
+    return mean.select(rows.columns)
+
+
+def over_seeds(rows: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """Return the median, the least and the greatest value over the runs that have a step.
+
+    Args:
+        rows: The keys, ``step`` and ``value``; a row a run and step.
+        keys: What tells the curves apart.
+    """
+    value = col("value")
+    return (
+        rows.group_by(*keys, "step")
+        .agg(
+            value.median(),
+            value.min().alias("low"),
+            value.max().alias("high"),
+            value.count().cast(polars.Int64).alias("seeds"),
+        )
+        .sort(*keys, "step")
+    )
+
+
+def edges_over_seeds(rows: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """Return a band: the medians over runs of its lower and of its upper edge; value is null.
+
+    Args:
+        rows: The keys, ``step``, ``low`` and ``high``; a row a run and step.
+        keys: What tells the bands apart.
+    """
+    return (
+        rows.group_by(*keys, "step")
+        .agg(
+            polars.lit(None, polars.Float64).alias("value"),
+            col("low").median(),
+            col("high").median(),
+            polars.len().cast(polars.Int64).alias("seeds"),
+        )
+        .sort(*keys, "step")
+    )
+
+
+def ours(points: DataFrame) -> DataFrame:
+    """Return points as a figure's data, marked as measured here."""
+    named = points.with_columns(whose=polars.lit(OURS))
+    return named.select(*SERIES, *(col(name) for name in POINTS))
+
+
+def ends(rows: DataFrame, runs: DataFrame) -> DataFrame:
+    """Return where the diverged runs end, at the height of each one's last finite value.
+
+    Args:
+        rows: ``run``, ``panel``, ``variant``, ``lr``, ``step``, ``value``.
+        runs: ``run``, ``state`` and the ``step`` each has come to.
+    """
+    diverged = runs.filter(col("state") == "diverged").select("run", end="step")
+    last = (
+        rows.join(diverged, on="run")
+        .filter(col("value").is_finite())
+        .sort("panel", "run", "step")
+        .group_by("panel", "run", maintain_order=True)
+        .last()
+        .with_columns(step=col("end"))
+    )
+    empty = polars.lit(None, polars.Float64)
+    return last.with_columns(
+        whose=polars.lit(ENDED), low=empty, high=empty, seeds=polars.lit(1, polars.Int64)
+    ).select(*SERIES, *POINTS)
+
+
+class Theirs(NamedTuple):
+    """A curve of the paper and the one of ours that it belongs to."""
+
+    name: str
+    panel: str
+    variant: str
+    lr: float
+
+
+def with_papers(data: DataFrame, curves: Iterable[Theirs], last: int) -> DataFrame:
+    """Return a figure's data with the paper's curves, cut at our last step.
+
+    A curve that the papers' figures do not yield, or that has none of ours beside it, is left out.
+    """
+    there, parts = set(data.select("panel", "variant", "lr").rows()), [data]
+    for name, *series in curves:
+        if name in paper.names() and tuple(series) in there:
+            panel, variant, lr = map(polars.lit, series)
+            theirs = paper.curve(name, last).with_columns(
+                panel=panel,
+                variant=variant,
+                lr=lr,
+                whose=polars.lit(PAPERS),
+                seeds=polars.lit(None, polars.Int64),
+            )
+            parts.append(theirs.select(*SERIES, *POINTS))
+    return together(parts)
+
+
+def together(parts: Iterable[DataFrame]) -> DataFrame:
+    """Return one frame of several parts of a figure's data."""
+    return polars.concat(list(parts), how="vertical_relaxed")
+
+
+def draw(ax: Axes, data: DataFrame, hollow: Sequence[float] = ()) -> None:
+    """Draw one panel's curves: the paper's dashed, ours with the range over seeds, ends as crosses.
+
+    Args:
+        ax: The panel.
+        data: Its rows.
+        hollow: The learning rates whose markers are hollow, to tell two of one variant apart.
+    """
+    for (variant, lr, whose), part in data.group_by("variant", "lr", "whose", maintain_order=True):
+        colour, marker = look(str(variant)).colour, look(str(variant)).marker
+        step, value = part["step"].to_numpy(), part["value"].to_numpy()
+        low, high = part["low"].to_numpy(), part["high"].to_numpy()
+        if whose == ENDED:
+            ax.plot(step, value, "x", color=colour, markersize=7, mew=1.8, zorder=4, clip_on=False)
+        elif whose == PAPERS:
+            ax.plot(step, value, color=colour, lw=0.9, ls=(0, (4, 2)), alpha=0.75)
+        else:
+            if part["seeds"].max() != 1:
+                ax.fill_between(step, low, high, color=colour, alpha=0.16, lw=0)
+            every = max(1, len(step) // 7)
+            first = sum(map(ord, str(variant))) % every  # so that markers seldom cover each other
+            face = "white" if lr in hollow else colour
+            shape: dict[str, Any] = {
+                "marker": marker,
+                "markevery": (first, every),
+                "markerfacecolor": face,
+            }
+            ax.plot(step, value, color=colour, zorder=3, **shape)
+
+
+def draw_band(ax: Axes, data: DataFrame) -> None:
+    """Draw one panel's bands: ours filled, the paper's edges dashed."""
+    few = data["variant"].n_unique() <= 2
+    for (variant, whose), part in data.group_by("variant", "whose", maintain_order=True):
+        colour, marker = look(str(variant)).colour, look(str(variant)).marker
+        step, low, high = (part[name].to_numpy() for name in ("step", "low", "high"))
+        if whose == PAPERS:
+            for edge in (low, high):
+                ax.plot(step, edge, color=colour, lw=0.7, ls=(0, (4, 2)), alpha=0.7)
+        elif whose == OURS:
+            ax.fill_between(step, low, high, color=colour, alpha=0.3 if few else 0.08, lw=0)
+            for edge in (low, high):
+                every = max(1, len(step) // 7)
+                ax.plot(step, edge, color=colour, lw=1, marker=marker, markevery=every, ms=3)

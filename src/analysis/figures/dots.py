@@ -1,0 +1,92 @@
+"""Final accuracies side by side: regularisers and saturating non-linearities."""
+
+import matplotlib.figure
+from polars import DataFrame, col
+
+from src.analysis.figures import style
+from src.analysis.figures.figure import Figure, Gathered, Source
+from src.analysis.figures.maps import compared_runs, varying
+
+_PANELS = {
+    "training accuracy (%)": ("accuracy", "low", "high"),
+    "test accuracy (%)": ("test_accuracy", "test_low", "test_high"),
+}
+
+
+def _gather(source: Source, keys: tuple[str, ...], lrs: tuple[float, ...]) -> Gathered | None:
+    found = compared_runs(source, ["vgg", "vgg_bn"], varying(*keys), lrs)
+    return found if found and found.data["level"].n_unique() > 1 else None
+
+
+def draw(data: DataFrame) -> matplotlib.figure.Figure:
+    """Draw a row a level, a dot a variant with its range over seeds; a cross where all diverged."""
+    several = data["lr"].n_unique() > 1
+    rows = [f"{level}, LR {lr:g}" if several else level for level, lr in _levels(data)]
+    figure = style.panels(1, 2, width=7.4, height=1.1 + 0.36 * len(rows))
+    variants = sorted(data["variant"].unique(), key=style.rank)
+    for ax, (title, (value, low, high)) in zip(figure.axes, _PANELS.items(), strict=True):
+        for place, (level, lr) in enumerate(_levels(data)):
+            here = data.filter(col("level") == level, col("lr") == lr)
+            for offset, variant in enumerate(variants):
+                _, colour, marker = style.look(variant)
+                y = place + 0.24 * (offset - (len(variants) - 1) / 2)
+                for row in here.filter(col("variant") == variant).iter_rows(named=True):
+                    if row[value] is None:
+                        ax.plot(10, y, "x", color=colour, markersize=6)
+                    else:
+                        ax.plot([row[low], row[high]], [y, y], color=colour, lw=1.2)
+                        ax.plot(row[value], y, marker, color=colour)
+        ax.set(title=title, xlim=(0, 101), ylim=(len(rows) - 0.5, -0.5))
+        ax.set_yticks(range(len(rows)), rows if ax is figure.axes[0] else [""] * len(rows))
+        ax.axvline(10, color="#777777", lw=0.8, ls=":")
+    handles = [style.handle(variant) for variant in variants]
+    style.legend(figure, [*handles, *style.notes(False, data["accuracy"].null_count() > 0)])
+    return figure
+
+
+def _levels(data: DataFrame) -> list[tuple[str, float]]:
+    return sorted(data.select("level", "lr").unique().rows())
+
+
+def told(data: DataFrame) -> str:
+    """Say each cell's accuracies."""
+    each = [
+        f"{style.look(row['variant']).name}, {row['level']}, LR {row['lr']:g}: "
+        + (
+            "diverged"
+            if row["accuracy"] is None or row["test_accuracy"] is None
+            else f"training {row['accuracy']:.0f} %, test {row['test_accuracy']:.0f} %"
+        )
+        for row in data.iter_rows(named=True)
+    ]
+    return "; ".join(each) + "."
+
+
+_TEXT = (
+    "Final accuracy on the training images and on the test images; dot and bar: median and range "
+    "over seeds. A cross: every run diverged. Dotted: chance. "
+)
+FIGURES = (
+    Figure(
+        "regularisation",
+        "What dropout and weight decay add",
+        "ours, on Ioffe & Szegedy 2015, Sec. 3.4",
+        "regularisation",
+        _TEXT + "To see: whether the regularisers add less to the test accuracy of BatchNorm. "
+        "The paper removes dropout from its network and has no such figure.",
+        lambda source: _gather(source, ("model.dropout", "optim.weight_decay"), (0.1,)),
+        draw,
+        told,
+    ),
+    Figure(
+        "saturating",
+        "Training with saturating non-linearities",
+        "ours, on Ioffe & Szegedy 2015, Sec. 4.2.2",
+        "saturating",
+        _TEXT + "To see: whether sigmoid and tanh train with BatchNorm and not without. The paper "
+        "gives 69.8 % for a sigmoid Inception on ImageNet, and chance without BatchNorm.",
+        lambda source: _gather(source, ("model.activation",), (0.1,)),
+        draw,
+        told,
+    ),
+)

@@ -1,0 +1,224 @@
+"""The loss along the gradient, over training: Santurkar et al. Fig. 4, 10, 12 and 13."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib.figure
+from polars import DataFrame, col
+
+from src.analysis.figures import curves, style
+from src.analysis.figures.figure import Figure, Gathered, Source
+from src.analysis.figures.select import Selection
+from src.analysis.figures.training import Panel, cells, chosen, legend, metrics, points, told
+
+LOSS, GRADIENT, BETA = "loss along the gradient", "gradient predictiveness", "effective beta"
+
+
+class Design(NamedTuple):
+    """What one such figure holds.
+
+    Attributes:
+        models: The variants, and what the paper's curves call them.
+        lr: The learning rate.
+        sizes: The least and the greatest step size, as multiples of it.
+        papers: The names of the paper's curves, by panel.
+        progress: A first panel of accuracy or loss, if any.
+        logarithmic: Whether gradients and beta span orders of magnitude.
+        metric: ``euclidean``, the papers', or ``relative``.
+    """
+
+    models: Mapping[str, str]
+    lr: float
+    sizes: tuple[float, float]
+    papers: Mapping[str, str]
+    progress: Panel | None
+    logarithmic: bool
+    metric: str = "euclidean"
+
+
+def extremes(rows: DataFrame) -> DataFrame:
+    """Return of each run and step what the paper draws: the extremes over the step sizes.
+
+    Loss and gradient difference have a least and a greatest value (``low``, ``high``), beta only a
+    greatest. A point that overflowed is infinite: it lies beyond every finite one.
+
+    Args:
+        rows: ``run``, ``variant``, ``lr``, ``step``, and a step size each ``loss``, ``grad_diff``,
+            ``beta``.
+    """
+    tall = rows.unpivot(
+        ["loss", "grad_diff", "beta"],
+        index=["run", "variant", "lr", "step"],
+        variable_name="quantity",
+    ).with_columns(value=col("value").fill_nan(math.inf))
+    names = {"loss": LOSS, "grad_diff": GRADIENT, "beta": BETA}
+    ends = tall.group_by("quantity", "run", "variant", "lr", "step", maintain_order=True).agg(
+        low=col("value").min(), high=col("value").max()
+    )
+    return ends.with_columns(panel=col("quantity").replace_strict(names)).drop("quantity")
+
+
+def along_gradient(source: Source, selection: Selection, design: Design) -> DataFrame:
+    """Return the bands of loss and gradient difference, and the curves of the greatest beta."""
+    wanted = ["step", "eta", "loss", "grad_diff", "beta"]
+    along = (col("metric") == design.metric) & (col("direction") == "gradient")
+    rows = source.rows(selection, "landscape", wanted, along)
+    multiple, (least, greatest) = col("eta") / col("lr"), design.sizes
+    within = rows.filter(multiple > 0.999 * least, multiple < 1.001 * greatest)
+    found = extremes(within)
+    keys = ["panel", "variant", "lr"]
+    bands = curves.edges_over_seeds(found.filter(col("panel") != BETA), keys)
+    beta = found.filter(col("panel") == BETA).with_columns(value=col("high"))
+    return curves.together([curves.ours(bands), points(beta.drop("low", "high"), selection)])
+
+
+def _gather(source: Source, design: Design) -> Gathered | None:
+    own = list(design.models)[2:]  # with the first two alone it is another figure
+    selection = chosen(source, cells(list(design.models), [design.lr]), own)
+    if selection is None:
+        return None
+    measured = along_gradient(source, selection, design)
+    if measured.is_empty():
+        return None
+    theirs = [
+        curves.Theirs(f"{curve}_{short}", panel, model, design.lr)
+        for panel, curve in design.papers.items()
+        for model, short in design.models.items()
+    ]
+    parts = [metrics(source, selection, [design.progress])] if design.progress else []
+    data = curves.with_papers(measured, theirs, selection.last)
+    return Gathered(selection, curves.together([*parts, data]))
+
+
+def draw(data: DataFrame, design: Design) -> matplotlib.figure.Figure:
+    """Draw the bands and beta, with 2/LR, the edge of stability, as a dotted line."""
+    titles = sorted(data["panel"].unique(), key=_place)
+    rows = 2 if len(titles) > 3 else 1
+    figure = style.panels(rows, math.ceil(len(titles) / rows), width=9.5, height=2.9)
+    for ax, title in zip(figure.axes, titles, strict=True):
+        part = data.filter(col("panel") == title)
+        if title in (LOSS, GRADIENT):
+            curves.draw_band(ax, part)
+        else:
+            curves.draw(ax, part)
+        ax.set(title=title, xlabel="step")
+        if title == LOSS or "loss" in title or (design.logarithmic and "accuracy" not in title):
+            style.logarithmic(ax.yaxis)
+        else:
+            ax.set_ylim(bottom=0)
+        if title == BETA and design.metric == "euclidean":
+            edge = 2 / data["lr"][0]
+            ax.axhline(edge, color="#333333", lw=0.9, ls=":")
+            at = ("axes fraction", "data")
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+            ax.annotate("2/LR", (0.99, edge), xycoords=at, ha="right", va="center", bbox=box)
+    legend(figure, data)
+    style.span(figure.axes, data)
+    return figure
+
+
+def _place(title: str) -> int:
+    own = (LOSS, GRADIENT, BETA)
+    return own.index(title) if title in own else -1
+
+
+def _figure(name: str, title: str, source: str, sweep: str, design: Design, text: str) -> Figure:
+    return Figure(
+        name,
+        title,
+        source,
+        sweep,
+        text,
+        lambda runs: _gather(runs, design),
+        lambda data: draw(data, design),
+        told,
+    )
+
+
+def _progress(models: Mapping[str, str], lr: float, accuracy: bool) -> Panel:
+    if accuracy:
+        names = {(model, lr): f"fig5a_vgg_trainacc_{short}" for model, short in models.items()}
+        return Panel("training accuracy (%)", "train/accuracy", names)
+    names = {(model, lr): f"fig5b_dln_loss_{short}" for model, short in models.items()}
+    return Panel("training loss", "train/loss", names)
+
+
+def _models(network: str, *variants: str) -> dict[str, str]:
+    return {network: "std"} | {f"{network}_{variant}": variant for variant in variants}
+
+
+_FIG4 = {LOSS: "fig4a_loss_minmax", GRADIENT: "fig4b_gradpred_minmax", BETA: "fig4c_beta"}
+_FIG10 = {
+    LOSS: "fig10a_dln_loss_minmax",
+    GRADIENT: "fig10b_dln_gradpred_minmax",
+    BETA: "fig10c_dln_beta",
+}
+_READ = (
+    "At a step of training one walks along that step's own gradient and evaluates, on the same "
+    "batch, the loss (left), the distance of the gradient there from the gradient here (middle), "
+    "and the greatest ratio of that distance to the distance walked (right); training goes on as "
+    "if nothing had been. This is not a band over separately trained runs with several learning "
+    "rates, as which it is often reproduced. Bands: from the least to the greatest over the step "
+    "sizes, each edge the median over seeds; beta: median and range over seeds. Dashed: the "
+    "paper's edges, one run, at its own steps, cut where our runs end. "
+)
+_EDGE = (
+    "Dotted: 2/LR, the edge of stability at which full-batch descent hovers, with BatchNorm or "
+    "without; with step sizes from LR/2 on it is also 1 over the smallest step, at which beta "
+    "saturates when the gradient vanishes. A plateau on that line says nothing of smoothness. "
+)
+_VGG_LP, _DLN_LP = (_models(n, "bn", "l1", "l2", "linf") for n in ("vgg", "dln"))
+FIGURES: Sequence[Figure] = (
+    _figure(
+        "fig4_landscape",
+        "The landscape of VGG along the gradient",
+        "Santurkar et al. 2018, Fig. 4",
+        "fig4_landscape",
+        Design(_models("vgg", "bn"), 0.1, (0.5, 4), _FIG4, None, False),
+        _READ + _EDGE + "To see: how far apart the two networks are in the middle of training, not "
+        "at single spikes. The paper's loss starts two nats above ours, most likely by an L2 "
+        "penalty within it.",
+    ),
+    _figure(
+        "fig4_relative",
+        "The landscape of VGG in a metric that rescaling layers leaves alone",
+        "ours, after Santurkar et al. 2018, Fig. 4",
+        "fig4_landscape",
+        Design(_models("vgg", "bn"), 0.1, (0.5, 4), {}, None, True, "relative"),
+        "As Fig. 4, but each layer's step and gradient are measured against the norm of its "
+        "weights, so that a network cannot look smooth by having large weights, as BatchNorm lets "
+        "it. To see: whether BatchNorm is still the smoother. No paper has this figure. With "
+        "the step sizes of Fig. 4 one walks farther here, by the squared weight norms: compare the "
+        "lower edges. Bands: from the least to the greatest over the step sizes, each edge the "
+        "median over seeds; where an edge breaks off it has overflowed.",
+    ),
+    _figure(
+        "fig10_landscape_dln",
+        "The landscape of the deep linear network along the gradient",
+        "Santurkar et al. 2018, Fig. 10",
+        "fig10_landscape_dln",
+        Design(_models("dln", "bn"), 1e-6, (0.01, 30), _FIG10, None, True),
+        _READ + _EDGE,
+    ),
+    _figure(
+        "fig12_landscape_lp",
+        "The landscape of VGG under other norms",
+        "Santurkar et al. 2018, Fig. 12",
+        "fig5_lp_vgg",
+        Design(_VGG_LP, 0.1, (0.5, 4), {}, _progress(_VGG_LP, 0.1, True), False),
+        "As Fig. 4, for norms that divide by an average l1, l2 or l-infinity norm. To see: whether "
+        "each of them is as smooth as BatchNorm. Bands: each edge the median over seeds. The "
+        "paper's bands of these networks could not be read off. " + _EDGE,
+    ),
+    _figure(
+        "fig13_landscape_lp_dln",
+        "The landscape of the deep linear network under other norms",
+        "Santurkar et al. 2018, Fig. 13",
+        "fig5_lp_dln",
+        Design(_DLN_LP, 1e-6, (0.01, 30), {}, _progress(_DLN_LP, 1e-6, False), True),
+        "As Fig. 10, for the other norms. Bands: each edge the median over seeds. The paper's "
+        "bands "
+        "of these networks could not be read off. " + _EDGE,
+    ),
+)

@@ -1,0 +1,69 @@
+"""How large each part of Theorem 4.1 of Santurkar et al. is at the steps of real training."""
+
+import matplotlib.figure
+from polars import DataFrame, col
+
+from src.analysis.figures import curves, style
+from src.analysis.figures.figure import Figure, Gathered, Source
+from src.analysis.figures.training import cells, chosen, legend, points, told
+
+PARTS = {
+    "gradient_ratio": "gradient with BatchNorm\nover without, squared",
+    "factor": "factor gamma²/sigma²",
+    "mean_share": "share of the mean",
+    "correlation_share": "share of the correlation",
+}
+
+
+def parts(rows: DataFrame) -> DataFrame:
+    """Return the median over layers of each part at each step.
+
+    Args:
+        rows: ``run``, ``variant``, ``lr``, ``step``, ``quantity`` and ``value``; a row a layer.
+    """
+    keys = ["run", "variant", "lr", "step", "quantity"]
+    return rows.group_by(keys, maintain_order=True).agg(col("value").median())
+
+
+def _gather(source: Source) -> Gathered | None:
+    selection = chosen(source, cells(["vgg_bn", "vgg_noisy"], [0.1]))
+    if selection is None:
+        return None
+    columns = ["step", "quantity", "value"]
+    rows = source.rows(selection, "theory", columns, col("quantity").is_in(list(PARTS)))
+    found = parts(rows).with_columns(panel=col("quantity"))
+    return None if rows.is_empty() else Gathered(selection, points(found, selection))
+
+
+def draw(data: DataFrame) -> matplotlib.figure.Figure:
+    """Draw a panel a part."""
+    figure = style.panels(1, len(PARTS), width=9.5, height=2.6)
+    for ax, (part, title) in zip(figure.axes, PARTS.items(), strict=True):
+        curves.draw(ax, data.filter(col("panel") == part))
+        ax.set(title=title, xlabel="step")
+        if part.endswith("share"):
+            ax.set_ylim(0, 1)
+        else:
+            ax.axhline(1, color="#333333", lw=0.9, ls=":")
+            style.logarithmic(ax.yaxis)
+    legend(figure, data)
+    style.span(figure.axes, data)
+    return figure
+
+
+FIGURES = (
+    Figure(
+        "theory",
+        "The parts of Theorem 4.1 in real training",
+        "ours, on Santurkar et al. 2018, Theorem 4.1",
+        "fig4_landscape",
+        "By the theorem, which holds with equality, BatchNorm multiplies the squared gradient of a "
+        "layer's output by gamma²/sigma² and takes away the share of its mean and that of its "
+        "correlation with the normalised output. The median over layers, then median and range "
+        "over seeds; dotted: 1, no change. To see: which part does the work. No paper has measured "
+        "this.",
+        _gather,
+        draw,
+        told,
+    ),
+)

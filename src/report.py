@@ -1,0 +1,121 @@
+"""Make the report of a runs folder: ``python -m src.report runs --out report``."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from src.analysis.claims import to_csv, to_json
+from src.analysis.page import words
+from src.analysis.page.html import html
+from src.analysis.page.markdown import markdown
+from src.analysis.page.report import Report, compiled
+from src.runs.folder import whole
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the report; what is wrong with the folders is one line and exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.report",
+        description="Judge the claims, draw the figures and write one self-contained page.",
+    )
+    parser.add_argument("runs", type=Path, help="the runs folder")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="default: report")
+    parser.add_argument(
+        "--logger",
+        choices=("wandb", "none"),
+        default="wandb",
+        help="mirror it at W&B; default: wandb",
+    )
+    parser.add_argument("--project", default="batchnorm", help="at W&B; default: batchnorm")
+    parser.add_argument("--entity", default=None, help="at W&B; default: your own")
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        report = compiled(chosen.runs)
+        page = written(report, chosen.out)
+    except OSError as error:
+        print(_one_line(error), file=sys.stderr)
+        raise SystemExit(2) from None
+    show(report, Console())
+    print(page)
+    if chosen.logger == "wandb":
+        from src.tracking import show_report  # imports Lightning, which takes seconds
+
+        pictures = [chosen.out / "figures" / f"{d.figure.name}.png" for d in report.figures]
+        claims = chosen.out / "claims.csv"
+        show_report(chosen.out, pictures, claims, chosen.project, chosen.entity)
+
+
+def written(report: Report, out: Path) -> Path:
+    """Write the report's files, each whole or not at all, the page last; return the page's path.
+
+    Figures of an earlier report in the same folder that this one does not have are removed.
+    """
+    files = {
+        "report.md": markdown(report),
+        "claims.json": to_json(report.results, report.rules),
+        "claims.csv": to_csv(report.results, report.rules),
+    }
+    drawings: dict[str, str | bytes] = {}
+    for drawing in report.figures:
+        name = drawing.figure.name
+        drawings |= {f"{name}.svg": drawing.svg, f"{name}.png": drawing.png}
+        drawings |= {f"{name}.csv": drawing.csv}
+    figures = out / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    for name, content in drawings.items():
+        _write(figures / name, content)
+    for path in figures.iterdir():
+        if path.suffix in (".svg", ".png", ".csv") and path.name not in drawings:
+            path.unlink()
+    for name, text in files.items():
+        _write(out / name, text)
+    page = out / "index.html"
+    _write(page, html(report))
+    return page
+
+
+def _write(target: Path, content: str | bytes) -> None:
+    with whole(target) as temporary:
+        temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the verdicts."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("claim", "verdict", "effect", "95 %", "seeds", ""):
+        table.add_column(heading, justify="right" if heading in ("effect", "seeds") else "left")
+    for result in report.results:
+        table.add_row(
+            escape(result.id),
+            f"{words.MARKS[result.verdict]} {result.verdict}",
+            words.effect(result),
+            words.interval(result),
+            str(result.seeds),
+            "confirmatory" if result.confirmatory else "",
+        )
+    unbounded = console.options.update(max_width=10_000)
+    table.width = console.measure(table, options=unbounded).maximum  # else it cuts columns
+    console.print(table, soft_wrap=True)
+    for problem in report.problems:
+        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+    drawn = (
+        f"{words.plural(len(report.figures), 'figure')} drawn, {len(report.absent)} without runs"
+    )
+    console.print(f"{words.plural(len(report.runs), 'run')}, {drawn}", highlight=False)
+
+
+def _one_line(error: OSError) -> str:
+    if error.filename is None:
+        return " ".join(str(error).split())
+    return f"{error.filename}: {(error.strerror or str(error)).lower()}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+import math
+
+import pytest
+
+NORMS = ("l1", "l2", "linf")
+
+
+class TestLpTrains:
+    @pytest.mark.parametrize(
+        ("steps", "verdict"),
+        [
+            ((400, 300, 400), "supported"),
+            ((800, 800, 800), "contradicted"),
+            ((300, 300, 900), "mixed"),
+            ((400, 400), "inconclusive"),  # linf is missing
+        ],
+    )
+    def test_verdicts(self, folder, steps, verdict):
+        nets = dict(zip(("vgg_l1", "vgg_l2", "vgg_linf"), steps, strict=False)) | {"vgg_bn": 400}
+        for seed in folder.seeds:
+            for model, at in nets.items():
+                wobbled = 10 * round(at * folder.wobble(seed * (model != "vgg_bn") + 2) / 10)
+                tables = {"metrics": folder.curve(dict.fromkeys((0.4, 0.5, 0.6, 0.7), wobbled))}
+                folder.write(model, seed, tables, sweep="fig5_lp_vgg")
+        assert folder.judged("lp_trains").verdict == verdict
+
+
+class TestLpTrainsDeepLinear:
+    def write(self, folder, losses):
+        for seed in folder.seeds:
+            for model, loss in ({"dln_bn": 480.0} | losses).items():
+                wobble = folder.wobble(seed if model != "dln_bn" else 2)
+                values = [1e5] * 250 + [loss * wobble] * 50
+                tables = {
+                    "metrics": folder.metric("train/loss", range(0, folder.steps, 10), values)
+                }
+                status = {"state": "diverged" if math.isinf(loss) else "completed"}
+                folder.write(model, seed, tables, status, "fig5_lp_dln", optim__lr=1e-6)
+
+    @pytest.mark.parametrize(
+        ("l1", "l2", "linf", "verdict"),
+        [
+            (97.0, 482.0, 480.0, "supported"),
+            (970.0, 960.0, 980.0, "contradicted"),
+            (97.0, 482.0, 986.0, "mixed"),  # the paper's
+            (97.0, 482.0, math.inf, "inconclusive"),  # no mean of what diverged
+        ],
+    )
+    def test_verdicts(self, folder, l1, l2, linf, verdict):
+        self.write(folder, {"dln_l1": l1, "dln_l2": l2, "dln_linf": linf})
+        result = folder.judged("lp_trains_dln")
+        assert result.verdict == verdict
+        assert result.diverged == ({"dln_linf": 5} if math.isinf(linf) else {})
+        assert result.components[0].effect == pytest.approx(l1 / 480, rel=0.01)
+
+
+class TestLpShifts:
+    @pytest.mark.parametrize(
+        ("sizes", "verdict"),
+        [
+            ((0.3, 0.2, 0.4), "supported"),
+            ((0.01, 0.01, 0.01), "contradicted"),
+            ((0.3, 0.2, 0.01), "mixed"),
+        ],
+    )
+    def test_verdicts(self, folder, sizes, verdict):
+        nets = {f"vgg_{norm}": size for norm, size in zip(NORMS, sizes, strict=True)}
+        for seed in folder.seeds:
+            for model, size in ({"vgg": 0.05} | nets).items():
+                wide = 1 + size * folder.wobble(seed if model != "vgg" else 2)
+                activations = {
+                    **{"step": [0, 1], "layer": [2, 2], "site": ["after_noise"] * 2},
+                    **{"unit": [0, 0], "mean": [0.0, 0.0], "variance": [1.0, wide**2]},
+                }
+                folder.write(model, seed, {"activations": activations}, sweep="fig5_lp_vgg")
+        result = folder.judged("lp_shifts")
+        assert result.verdict == verdict
+        assert result.components[0].effect == pytest.approx(sizes[0] / 0.05, rel=0.01)

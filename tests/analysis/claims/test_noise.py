@@ -1,0 +1,148 @@
+import pytest
+
+LEVELS = (0.4, 0.5, 0.6, 0.7)
+
+
+class TestNoisyTrains:
+    @staticmethod
+    def write(folder, standard, normalised, noisy, seeds=range(5)):
+        for seed in seeds:
+            nets = (("vgg", standard, 0), ("vgg_bn", normalised, 1), ("vgg_noisy", noisy, 2))
+            for model, steps, shift in nets:
+                # so that the nets of a seed do not move together
+                wobbled = None if steps is None else steps * folder.wobble(seed * shift + 1)
+                at = {} if wobbled is None else dict.fromkeys(LEVELS, 10 * round(wobbled / 10))
+                folder.write(model, seed, {"metrics": folder.curve(at)}, sweep="fig2_noise")
+
+    @pytest.mark.parametrize(
+        ("steps", "verdict"),
+        [
+            ((2700, 300, 500), "supported"),
+            ((2700, 300, 1900), "contradicted"),
+            ((2700, 300, 900), "inconclusive"),  # one half of the gap, in logarithms
+            ((300, 2700, 1900), "inconclusive"),  # the gap is the wrong way round
+            ((None, None, None), "inconclusive"),
+        ],
+    )
+    def test_verdicts(self, folder, steps, verdict):
+        self.write(folder, *steps)
+        result = folder.judged("noisy_trains")
+        assert result.verdict == verdict and result.confirmatory
+
+    def test_the_paper_s_own_share(self, folder):
+        self.write(folder, 2900, 800, 1300)
+        assert folder.judged("noisy_trains").effect == pytest.approx(0.62, abs=0.02)
+
+    def test_a_standard_net_that_never_gets_there_bounds_the_share(self, folder):
+        self.write(folder, None, 300, 500)
+        result = folder.judged("noisy_trains")
+        assert (result.verdict, result.bound) == ("supported", "at least")
+        assert "0 of 5, 5 of 5, 5 of 5: standard, BatchNorm, noisy" in result.components[0].label
+
+    def test_four_seeds_of_all_three(self, folder):
+        self.write(folder, 2700, 300, 500, range(4))
+        assert folder.judged("noisy_trains").verdict == "inconclusive"
+
+    def test_not_run_without_all_three(self, folder):
+        for seed in folder.seeds:
+            folder.write("vgg", seed, {"metrics": folder.curve({0.4: 100})}, sweep="fig2_noise")
+        assert folder.judged("noisy_trains").verdict == "not run"
+
+
+class TestNoisyFinal:
+    @pytest.mark.parametrize(
+        ("late", "evaluated", "verdict"),
+        [
+            (-0.005, 0.002, "supported"),
+            (-0.1, -0.1, "contradicted"),
+            (-0.1, 0.0, "mixed"),
+            (-0.018, -0.018, "inconclusive"),
+        ],
+    )
+    def test_verdicts(self, folder, late, evaluated, verdict):
+        for seed in folder.seeds:
+            for model, by in (("vgg_bn", 0), ("vgg_noisy", 1)):
+                noise = 0.004 * (seed - 2) * by
+                minibatches = folder.metric(
+                    "train/accuracy", range(0, folder.steps, 10), [0.9 + by * late + noise] * 300
+                )
+                final = folder.final(0.9 + by * evaluated + noise)
+                tables = {"metrics": folder.stack(minibatches, final)}
+                folder.write(model, seed, tables, sweep="fig2_noise")
+        assert folder.judged("noisy_final").verdict == verdict
+
+    def test_a_diverged_net_is_at_chance(self, folder):
+        for seed in folder.seeds:
+            minibatches = folder.metric("train/accuracy", range(0, folder.steps, 10), [0.9] * 300)
+            tables = {"metrics": folder.stack(minibatches, folder.final(0.9))}
+            folder.write("vgg_bn", seed, tables, sweep="fig2_noise")
+            folder.write("vgg_noisy", seed, tables, {"state": "diverged"}, "fig2_noise")
+        result = folder.judged("noisy_final")
+        assert (result.verdict, result.diverged) == ("contradicted", {"vgg_noisy": 5})
+        assert result.effect == pytest.approx(-80)
+
+
+class TestNoisyUnstable:
+    @staticmethod
+    def activations(sites):
+        """Return two units whose means move by so much of their spread, at two pairs of steps."""
+        rows = [
+            (step + after, 2, site, unit, (1 + unit) * moved * after, float((1 + unit) ** 2))
+            for site, moved in sites.items()
+            for step in (0, 100)
+            for after in (0, 1)
+            for unit in (0, 1)
+        ]
+        keys = ("step", "layer", "site", "unit", "mean", "variance")
+        return {key: [row[i] for row in rows] for i, key in enumerate(keys)}
+
+    @pytest.mark.parametrize(
+        ("before_norm", "after_norm", "after_noise", "verdict"),
+        [
+            (0.1, 0.1, 0.3, "supported"),
+            (0.001, 0.001, 0.001, "contradicted"),
+            (0.1, 0.001, 0.3, "mixed"),
+        ],
+    )
+    def test_verdicts(self, folder, before_norm, after_norm, after_noise, verdict):
+        for seed in folder.seeds:
+            own = 0.02 * folder.wobble(seed)
+            standard = self.activations({"before_norm": own, "after_noise": own})
+            sites = {"before_norm": before_norm, "after_norm": after_norm}
+            noisy = self.activations(sites | {"after_noise": after_noise})
+            folder.write("vgg", seed, {"activations": standard}, sweep="fig2_noise")
+            folder.write("vgg_noisy", seed, {"activations": noisy}, sweep="fig2_noise")
+        result = folder.judged("noisy_unstable")
+        assert result.verdict == verdict
+        effects = {part.label: part.effect for part in result.components}
+        assert effects["after_noise"] == pytest.approx(after_noise / 0.02, rel=0.01)
+        assert effects["after_norm"] == pytest.approx(after_norm / 0.02, rel=0.01)
+
+    def test_without_activations(self, folder):
+        for seed in folder.seeds:
+            for model in ("vgg", "vgg_noisy"):
+                folder.write(model, seed, {}, sweep="fig2_noise")
+        assert folder.judged("noisy_unstable").verdict == "not run"
+
+
+class TestPlainNoiseStops:
+    @pytest.mark.parametrize(
+        ("noisy", "plain", "verdict"),
+        [
+            (0.1, 0.6, "supported"),
+            (0.6, 0.2, "contradicted"),
+            (0.1, 0.2, "mixed"),
+            (0.6, 0.6, "mixed"),
+            (0.1, None, "inconclusive"),
+            (None, None, "not run"),
+        ],
+    )
+    def test_verdicts(self, folder, noisy, plain, verdict):
+        for seed in folder.seeds:
+            for model, accuracy in (("vgg_plain_noisy", noisy), ("vgg", plain)):
+                if accuracy is not None:
+                    tables = {"metrics": folder.final(accuracy)}
+                    folder.write(model, seed, tables, sweep="fig2_noise")
+        result = folder.judged("plain_noise_stops")
+        assert result.verdict == verdict
+        assert (result.interval is None) == (verdict == "not run")  # even where seeds agree wholly

@@ -1,0 +1,123 @@
+import math
+
+import pytest
+
+RATES = [0.001, 0.01, 0.1, 1.0]
+
+
+@pytest.fixture
+def trained(folder):
+    """Write runs at each rate that end at given accuracies."""
+
+    def write(model, accuracies, seeds=folder.seeds, sharpness=None):
+        for seed in seeds:
+            for lr, accuracy in zip(RATES, accuracies, strict=True):
+                tables = {"metrics": folder.final(accuracy * folder.wobble(seed))}
+                if sharpness is not None:
+                    value = sharpness * folder.wobble(seed)
+                    quantity = ["largest_eigenvalue"]
+                    tables["curvature"] = {"step": [0], "quantity": quantity, "value": [value]}
+                folder.write(model, seed, tables, sweep="lr_sensitivity", optim__lr=lr)
+
+    return write
+
+
+class TestHigherRate:
+    @pytest.mark.parametrize(
+        ("standard", "normalised", "verdict", "effect", "bound"),
+        [
+            ((0.6, 0.6, 0.1, 0.1), (0.6, 0.6, 0.6, 0.1), "supported", 10, None),
+            ((0.6, 0.1, 0.1, 0.1), (0.6, 0.6, 0.6, 0.1), "supported", 100, None),
+            ((0.6, 0.1, 0.1, 0.1), (0.6, 0.6, 0.6, 0.6), "supported", 1000, "at least"),
+            ((0.1, 0.1, 0.1, 0.1), (0.6, 0.6, 0.6, 0.1), "supported", 100, "at least"),
+            ((0.6, 0.6, 0.6, 0.6), (0.6, 0.1, 0.1, 0.1), "contradicted", 1e-3, "at most"),
+            ((0.6, 0.6, 0.1, 0.1), (0.6, 0.6, 0.1, 0.1), "inconclusive", 1, None),
+            ((0.6, 0.6, 0.6, 0.6), (0.6, 0.6, 0.6, 0.6), "inconclusive", 1, None),
+        ],
+    )
+    def test_verdicts(self, folder, trained, standard, normalised, verdict, effect, bound):
+        trained("vgg", standard)
+        trained("vgg_bn", normalised)
+        result = folder.judged("higher_rate")
+        assert (result.verdict, result.bound, result.seeds) == (verdict, bound, 5)
+        assert result.effect == pytest.approx(effect)
+
+    def test_the_grid_is_no_finer_than_its_spacing(self, folder, trained):
+        trained("vgg", (0.6, 0.6, 0.1, 0.1))
+        trained("vgg_bn", (0.6, 0.6, 0.6, 0.1))
+        low, high = folder.judged("higher_rate").interval
+        half = 2.776 * math.log(10) / math.sqrt(6) / math.sqrt(5)
+        assert math.log(high / low) / 2 == pytest.approx(half, rel=1e-3)
+
+    def test_where_neither_trains_there_is_nothing_to_compare(self, folder, trained):
+        trained("vgg", (0.1,) * 4)
+        trained("vgg_bn", (0.1,) * 4)
+        assert folder.judged("higher_rate").verdict == "not run"
+
+    def test_four_seeds(self, folder, trained):
+        trained("vgg", (0.6, 0.1, 0.1, 0.1), range(4))
+        trained("vgg_bn", (0.6,) * 4)
+        assert folder.judged("higher_rate").verdict == "inconclusive"
+
+
+class TestRateSensitivity:
+    @pytest.mark.parametrize(
+        ("standard", "normalised", "verdict"),
+        [
+            ((0.1, 0.6, 0.1, 0.1), (0.6, 0.6, 0.6, 0.6), "supported"),
+            ((0.6, 0.6, 0.6, 0.6), (0.1, 0.6, 0.1, 0.1), "contradicted"),
+            ((0.1, 0.6, 0.6, 0.1), (0.1, 0.6, 0.6, 0.1), "inconclusive"),
+            ((0.1, 0.1, 0.1, 0.1), (0.6, 0.6, 0.6, 0.6), "supported"),  # nowhere is not everywhere
+        ],
+    )
+    def test_verdicts(self, folder, trained, standard, normalised, verdict):
+        trained("vgg", standard)
+        trained("vgg_bn", normalised)
+        assert folder.judged("rate_sensitivity").verdict == verdict
+
+    def test_not_run(self, folder, trained):
+        trained("vgg", (0.6,) * 4)
+        assert folder.judged("rate_sensitivity").verdict == "not run"
+
+
+class TestInitDependence:
+    def write(self, folder, model, accuracies):
+        for seed in folder.seeds:
+            for (name, gain), accuracy in accuracies.items():
+                tables = {"metrics": folder.final(accuracy * folder.wobble(seed, 0.01))}
+                init = {"init__name": name, "init__gain": gain}
+                folder.write(model, seed, tables, sweep="init_sensitivity", **init)
+
+    @pytest.mark.parametrize(
+        ("standard", "normalised", "verdict"),
+        [
+            ((0.7, 0.3, 0.5), (0.7, 0.68, 0.72), "supported"),
+            ((0.7, 0.68, 0.72), (0.7, 0.42, 0.5), "contradicted"),
+            ((0.7, 0.5, 0.6), (0.7, 0.5, 0.6), "inconclusive"),
+            ((0.9, 0.42, 0.41), (0.1, 0.1, 0.41), "mixed"),  # narrower, from fewer
+            ((0.1, 0.1, 0.1), (0.7, 0.6, 0.5), "not run"),  # no spread where none trains
+        ],
+    )
+    def test_verdicts(self, folder, standard, normalised, verdict):
+        points = [("glorot_normal", 1.0), ("glorot_normal", 2.0), ("he_normal", 1.0)]
+        for model, accuracies in (("vgg", standard), ("vgg_bn", normalised)):
+            self.write(folder, model, dict(zip(points, accuracies, strict=True)))
+        assert folder.judged("init_dependence").verdict == verdict
+
+
+class TestSharpnessRate:
+    @pytest.mark.parametrize(
+        ("standard", "normalised", "verdict"),
+        [(20, 200, "supported"), (20 * 300, 200 * 300, "contradicted"), (20, 200e-3, "mixed")],
+    )
+    def test_verdicts(self, folder, trained, standard, normalised, verdict):
+        trained("vgg", (0.6, 0.6, 0.6, 0.1), sharpness=standard)
+        trained("vgg_bn", (0.6, 0.6, 0.1, 0.1), sharpness=normalised)
+        result = folder.judged("sharpness_rate")
+        assert result.verdict == verdict
+        effects = {part.label: part.effect for part in result.components}
+        assert effects["vgg"] == pytest.approx(0.1 * standard / 2, rel=0.01)
+
+    def test_without_curvature(self, folder, trained):
+        trained("vgg", (0.6,) * 4)
+        assert folder.judged("sharpness_rate").verdict == "not run"

@@ -1,0 +1,64 @@
+import pytest
+
+
+class TestRegularises:
+    @staticmethod
+    def evaluated(folder, train, test):
+        steps = [500 * (i + 1) for i in range(len(train))]
+        return folder.stack(
+            folder.metric("train_eval/accuracy", steps, train),
+            folder.metric("val/accuracy", steps, test),
+        )
+
+    @pytest.mark.parametrize(
+        ("gain", "verdict"), [(0.05, "supported"), (-0.05, "contradicted"), (0, "inconclusive")]
+    )
+    def test_verdicts(self, folder, gain, verdict):
+        for seed in folder.seeds:
+            noise = 0.01 * (seed - 2)
+            slow = self.evaluated(folder, [0.2, 0.4, 0.6], [0.2, 0.4, 0.5])
+            # Twice as fast: at 60 % after the first evaluation, and beyond at the end.
+            test = [0.5 + gain + noise, 0.55, 0.9]
+            quick = self.evaluated(folder, [0.6, 0.8, 0.95], test)
+            folder.write("vgg", seed, {"metrics": slow}, sweep="fig1_training")
+            folder.write("vgg_bn", seed, {"metrics": quick}, sweep="fig1_training")
+        result = folder.judged("regularises")
+        assert result.verdict == verdict
+        assert result.effect == pytest.approx(100 * gain, abs=1e-6)
+
+    def test_between_two_evaluations_the_curve_is_straight(self, folder):
+        for seed in folder.seeds:
+            noise = 0.001 * seed
+            a = self.evaluated(folder, [0.2, 0.6], [0.3, 0.5])
+            b = self.evaluated(folder, [0.4, 0.8], [0.4, 0.7 + noise])
+            folder.write("vgg", seed, {"metrics": a}, sweep="fig1_training")
+            folder.write("vgg_bn", seed, {"metrics": b}, sweep="fig1_training")
+        # at 0.6: halfway from 0.4 to 0.702 on average, less 0.5
+        assert folder.judged("regularises").effect == pytest.approx(100 * (0.551 - 0.5))
+
+
+class TestRegularisationGain:
+    @pytest.mark.parametrize(
+        ("standard", "normalised", "verdict"),
+        [
+            ((0.10, 0.08), (0.01, 0.00), "supported"),
+            ((0.01, 0.00), (0.10, 0.08), "contradicted"),
+            ((0.10, 0.00), (0.01, 0.08), "mixed"),
+            ((0.05, 0.05), (0.05, 0.05), "inconclusive"),
+        ],
+    )
+    def test_verdicts(self, folder, standard, normalised, verdict):
+        for seed in folder.seeds:
+            for model, (dropout, decay) in (("vgg", standard), ("vgg_bn", normalised)):
+                for p, wd, test in ((0.0, 0.0, 0.0), (0.5, 0.0, dropout), (0.0, 5e-4, decay)):
+                    tables = {"metrics": folder.final(0.9, 0.6 + test + 0.002 * seed)}
+                    setting = {"model__dropout": p, "optim__weight_decay": wd}
+                    folder.write(model, seed, tables, sweep="regularisation", **setting)
+        result = folder.judged("regularisation_gain")
+        assert result.verdict == verdict
+        assert [part.label for part in result.components] == ["dropout 0.5", "weight decay 0.0005"]
+
+    def test_not_run(self, folder):
+        for seed in folder.seeds:
+            folder.write("vgg", seed, {"metrics": folder.final(0.9)}, sweep="regularisation")
+        assert folder.judged("regularisation_gain").verdict == "not run"

@@ -1,0 +1,125 @@
+import math
+
+import pytest
+
+
+@pytest.fixture
+def shifted(folder):
+    """Write runs of two networks whose shift has given sizes at each rate."""
+
+    def write(nets, sizes, sweep, seeds=folder.seeds, losses=(1.0, 1.0), column="l2"):
+        for (model, loss), by_rate in zip(zip(nets, losses, strict=True), sizes, strict=True):
+            for lr, size in by_rate.items():
+                for seed in seeds:
+                    value = size * folder.wobble(seed if model.endswith("bn") else 2)
+                    rows = [(s, layer) for s in range(0, folder.steps, 100) for layer in (1, 2, 3)]
+                    ics = {
+                        "step": [step for step, _ in rows],
+                        "layer": [layer for _, layer in rows],
+                        # the first layer has no shift, and must not count
+                        column: [0.0 if layer == 1 else value for _, layer in rows],
+                    }
+                    steps = range(0, folder.steps, 10)
+                    falling = [3 * math.exp(-loss * step / 1000) for step in steps]
+                    tables = {"ics": ics, "metrics": folder.metric("train/loss", steps, falling)}
+                    folder.write(model, seed, tables, sweep=sweep, optim__lr=lr)
+
+    return write
+
+
+VGG, DLN = ("vgg", "vgg_bn"), ("dln", "dln_bn")
+ONE = {0.1: 1.0, 0.01: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("normalised", "verdict"),
+    [
+        ({0.1: 2.0, 0.01: 1.5}, "supported"),
+        ({0.1: 1.0, 0.01: 1.0}, "supported"),  # alike is not lower
+        ({0.1: 0.5, 0.01: 0.5}, "contradicted"),
+        ({0.1: 0.9, 0.01: 0.9}, "contradicted"),  # within the margin, but lower for sure
+        ({0.1: 2.0, 0.01: 0.5}, "mixed"),
+        ({0.1: 2.0}, "inconclusive"),
+        ({}, "not run"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("claim", "column"),
+    [("shift_vgg", "l2"), ("shift_relative", "relative"), ("shift_equal_loss", "l2")],
+)
+def test_sizes(folder, shifted, claim, column, normalised, verdict):
+    shifted(VGG, (ONE, normalised), "fig3_ics_vgg", column=column)
+    result = folder.judged(claim)
+    assert result.verdict == verdict
+    if 0.1 in normalised:
+        assert result.components[0].effect == pytest.approx(normalised[0.1], rel=0.01)
+
+
+def test_four_seeds(folder, shifted):
+    shifted(VGG, (ONE, {0.1: 2.0, 0.01: 2.0}), "fig3_ics_vgg", range(4))
+    assert folder.judged("shift_vgg").verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("normalised", "verdict"),
+    [
+        ({0.1: 0.2, 0.01: 0.4}, "supported"),
+        ({0.1: 0.8, 0.01: 0.9}, "contradicted"),
+        ({0.1: 0.2, 0.01: 0.9}, "mixed"),
+    ],
+)
+def test_cosines(folder, shifted, normalised, verdict):
+    shifted(("vgg",), ({0.1: 0.5, 0.01: 0.5},), "fig3_ics_vgg", losses=(1.0,), column="cosine")
+    for lr, cosine in normalised.items():
+        for seed in folder.seeds:
+            steps = list(range(0, folder.steps, 100))
+            ics = {"step": steps, "layer": [2] * 30, "cosine": [cosine + 0.001 * seed] * 30}
+            folder.write("vgg_bn", seed, {"ics": ics}, sweep="fig3_ics_vgg", optim__lr=lr)
+    assert folder.judged("shift_vgg_cosine").verdict == verdict
+
+
+class TestEqualLoss:
+    def test_pairs_steps_of_equal_loss(self, folder):
+        """The shift is the loss: at equal steps BatchNorm's is lower, at equal losses it is not."""
+        for seed in folder.seeds:
+            for model, rate in (("vgg", 1.0), ("vgg_bn", 2.0 + 0.01 * seed)):
+                for lr in (0.1, 0.01):
+                    steps = range(0, folder.steps, 10)
+                    losses = [3 * math.exp(-rate * step / 1000) for step in steps]
+                    ics = {"step": list(steps), "layer": [2] * 300, "l2": losses}
+                    tables = {"ics": ics, "metrics": folder.metric("train/loss", steps, losses)}
+                    folder.write(model, seed, tables, sweep="fig3_ics_vgg", optim__lr=lr)
+        assert folder.judged("shift_vgg").verdict == "contradicted"
+        equal = folder.judged("shift_equal_loss")
+        assert equal.components[0].effect == pytest.approx(1, abs=0.05)
+
+    def test_losses_that_do_not_meet(self, folder):
+        for seed in folder.seeds:
+            for model, base in (("vgg", 2.0), ("vgg_bn", 0.5)):
+                steps = range(0, folder.steps, 10)
+                losses = [base + 0.1 * (step == 0) for step in steps]
+                ics = {"step": list(steps), "layer": [2] * 300, "l2": [1.0] * 300}
+                tables = {"ics": ics, "metrics": folder.metric("train/loss", steps, losses)}
+                folder.write(model, seed, tables, sweep="fig3_ics_vgg")
+        assert folder.judged("shift_equal_loss").verdict == "not run"
+
+
+class TestDeepLinear:
+    @pytest.mark.parametrize(
+        ("sizes", "cosine", "verdict"),
+        [
+            ({1e-6: 2.0, 1e-7: 100.0}, -0.2, "supported"),
+            ({1e-6: 0.5, 1e-7: 0.5}, 0.9, "contradicted"),
+            ({1e-6: 0.5, 1e-7: 100.0}, -0.2, "mixed"),
+        ],
+    )
+    def test_verdicts(self, folder, sizes, cosine, verdict):
+        for seed in folder.seeds:
+            for lr, size in sizes.items():
+                for model, l2, turn in (("dln", 1.0, 0.5), ("dln_bn", size, cosine)):
+                    own = seed if model == "dln_bn" else 2
+                    rows = {"step": [0, 50], "layer": [2, 2], "l2": [l2 * folder.wobble(own)] * 2}
+                    ics = rows | {"cosine": [turn + 0.01 * own] * 2}
+                    folder.write(model, seed, {"ics": ics}, sweep="fig3_ics_dln", optim__lr=lr)
+        result = folder.judged("shift_dln")
+        assert result.verdict == verdict and len(result.components) == 4

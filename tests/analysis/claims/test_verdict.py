@@ -1,0 +1,125 @@
+import math
+
+import numpy
+import pytest
+
+from src.analysis.claims.result import Component
+from src.analysis.claims.verdict import Finding, concluded, difference, ratio
+
+SPREAD = numpy.array([-0.2, -0.1, 0.0, 0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("direction", "centre", "verdict"),
+    [
+        ("less", -1, "supported"),
+        ("less", 1, "contradicted"),
+        ("less", 0.1, "inconclusive"),
+        ("greater", 1, "supported"),
+        ("greater", -1, "contradicted"),
+        ("greater", 0.1, "inconclusive"),
+        ("not less", 1, "supported"),
+        ("not less", 0, "supported"),
+        ("not less", -0.25, "contradicted"),  # within the margin, but less for sure
+        ("not less", -1, "contradicted"),
+        ("not greater", -1, "supported"),
+        ("not greater", 0, "supported"),
+        ("not greater", 1, "contradicted"),
+        ("equal", 0, "supported"),
+        ("equal", 0.45, "inconclusive"),
+        ("equal", 1, "contradicted"),
+        ("equal", -1, "contradicted"),
+    ],
+)
+def test_directions(direction, centre, verdict):
+    margin = {"equal": 0.5, "not less": 0.5, "not greater": 0.5}.get(direction, 0.0)
+    for than in (0.0, 2.0):
+        found = difference("", "", SPREAD + centre + than, direction, than, margin)
+        assert found.verdict == verdict
+        assert found.effect == pytest.approx(centre + than)
+        assert (found.p < 0.05) == (verdict != "inconclusive")
+    logs = ratio("", "", SPREAD + centre + math.log(2), direction, 2.0, math.exp(margin))
+    assert logs.verdict == verdict and logs.effect == pytest.approx(2 * math.exp(centre))
+
+
+def test_false_positives_of_each_direction_at_five_seeds():
+    random = numpy.random.default_rng(1)
+    draws = random.normal(0, 1, (1500, 5))
+    for direction in ("less", "greater"):
+        verdicts = [difference("", "", x, direction).verdict for x in draws]
+        assert verdicts.count("supported") / len(draws) == pytest.approx(0.025, abs=0.014)
+        assert verdicts.count("contradicted") / len(draws) == pytest.approx(0.025, abs=0.014)
+    # At the margin itself a claim that it is not beyond it is false.
+    verdicts = [difference("", "", x - 2, "not less", margin=2.0).verdict for x in draws]
+    assert verdicts.count("supported") / len(draws) <= 0.04
+    verdicts = [difference("", "", x / 5 + 2, "equal", margin=2.0).verdict for x in draws]
+    assert verdicts.count("supported") / len(draws) == pytest.approx(0.05, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict", "seeds"),
+    [
+        ([], "not run", 0),
+        ([math.nan] * 5, "not run", 0),
+        ([1.0], "inconclusive", 1),
+        ([1.0, 1.1, 0.9, 1.0], "inconclusive", 4),
+        ([1.0, 1.1, 0.9, 1.0, math.nan], "inconclusive", 4),
+        ([1.0] * 5, "inconclusive", 5),  # no spread to judge by
+        ([1.0, 1.1, 0.9, 1.0, math.inf], "inconclusive", 5),
+        ([1.0, 1.1, 0.9, 1.0, 1.0], "supported", 5),
+    ],
+)
+def test_what_there_is_too_little_of(values, verdict, seeds):
+    found = difference("", "", values, "greater")
+    assert (found.verdict, found.seeds) == (verdict, seeds)
+
+
+def part(verdict, seeds=5, p=0.01):
+    return Component(verdict, "", 1.0, None, None, seeds, p, verdict)
+
+
+class TestConcluded:
+    @pytest.mark.parametrize(
+        ("verdicts", "expected"),
+        [
+            (["supported", "supported"], "supported"),
+            (["contradicted", "contradicted"], "contradicted"),
+            (["supported", "contradicted"], "mixed"),
+            (["supported", "inconclusive", "contradicted"], "mixed"),
+            (["supported", "inconclusive"], "inconclusive"),
+            (["inconclusive"], "inconclusive"),
+        ],
+    )
+    def test_every_part_must_hold(self, verdicts, expected):
+        assert concluded(Finding([part(v) for v in verdicts]))[0] == expected
+
+    def test_the_weakest_part_is_shown(self):
+        parts = [part("supported", p=p) for p in (0.01, 0.04, 0.02)]
+        assert concluded(Finding(parts)) == ("supported", parts[1])
+
+    def test_a_part_without_a_seed_holds_nothing(self):
+        parts = [part("supported"), part("not run", seeds=0)]
+        assert concluded(Finding(parts)) == ("inconclusive", parts[0])
+
+    def test_a_part_no_run_got_to_is_left_out(self):
+        parts = [part("supported"), part("not run", seeds=5)]
+        assert concluded(Finding(parts)) == ("supported", parts[0])
+        assert concluded(Finding(parts[1:]))[0] == "inconclusive"
+
+    def test_nothing(self):
+        assert concluded(Finding([])) == ("not run", None)
+        assert concluded(Finding([part("not run", seeds=0)])) == ("not run", None)
+        assert concluded(Finding([], part("not run", seeds=0))) == ("not run", None)
+
+    @pytest.mark.parametrize(
+        ("headline", "detail", "expected"),
+        [
+            ("supported", "inconclusive", "supported"),
+            ("supported", "contradicted", "mixed"),
+            ("contradicted", "supported", "mixed"),
+            ("inconclusive", "supported", "inconclusive"),
+        ],
+    )
+    def test_a_headline_decides_unless_a_detail_says_the_opposite(self, headline, detail, expected):
+        finding = Finding([part(detail)], headline=part(headline))
+        assert concluded(finding) == (expected, finding.headline)

@@ -1,0 +1,246 @@
+"""The numbers behind each family of figures, against hand-made rows."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import polars
+import pytest
+from polars import DataFrame, col
+
+from src.analysis.figures import (
+    FIGURES,
+    Source,
+    landscape,
+    maps,
+    moments,
+    ridgelines,
+    step_sizes,
+    theory,
+)
+from src.analysis.figures.figure import Gathered
+from src.analysis.figures.style import OURS
+from src.runs.reading import read_rows, read_runs
+
+BY_NAME = {figure.name: figure for figure in FIGURES}
+KEYS = {"run": "a", "variant": "vgg", "lr": 0.1}
+
+
+def gathered(root: Path, name: str) -> Gathered:
+    found = BY_NAME[name].gather(Source(root, read_runs(root), []))
+    assert found is not None
+    return found
+
+
+def test_training_accuracy_is_the_mean_of_its_windows_in_per_cent(run, tmp_path: Path) -> None:
+    folder = run(tmp_path, "vgg_bn", tables=("metrics",))
+    run(tmp_path, "vgg", tables=("metrics",))
+    data = gathered(tmp_path, "fig1_training").data
+    mine = data.filter(
+        col("whose") == OURS, col("variant") == "vgg_bn", col("panel").str.starts_with("training")
+    )
+    seen = polars.read_parquet(folder / "metrics.parquet").filter(name="train/accuracy")
+    first = seen.filter(col("step") < 100)["value"].mean()
+    assert mine.select("step", "value").row(0) == pytest.approx((50, 100 * first))
+    assert len(mine) == 30
+
+
+def test_test_accuracy_is_what_was_measured(run: Callable[..., Path], tmp_path: Path) -> None:
+    for seed, accuracy in enumerate((0.5, 0.6, 0.9)):
+        run(tmp_path, "vgg_bn", seed=seed, tables=("metrics",), accuracy=accuracy)
+    data = gathered(tmp_path, "fig1_training").data
+    mine = data.filter(col("whose") == OURS, col("panel") == "test accuracy (%)")
+    assert not mine.is_empty()
+    for row in mine.select("low", "value", "high", "seeds").rows():
+        assert row == pytest.approx((42.5, 51, 76.5, 3))
+
+
+def test_shift_is_what_the_probe_wrote(run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = run(tmp_path, "vgg_bn", tables=("metrics", "ics"))
+    run(tmp_path, "vgg", tables=("metrics", "ics"))
+    data = gathered(tmp_path, "fig3_ics_vgg").data
+    for quantity, name in (("l2", "l2 difference"), ("cosine", "cosine")):
+        mine = data.filter(
+            col("panel") == f"LR 0.1: layer 5, {name}",
+            col("variant") == "vgg_bn",
+            col("whose") == OURS,
+        )
+        wrote = read_rows(tmp_path, [folder.name], "ics").filter(col("layer") == 5)
+        assert mine["value"].to_list() == wrote[quantity].to_list()
+
+
+def test_the_landscapes_band_is_the_extremes_over_step_sizes_and_beta_the_greatest() -> None:
+    rows = DataFrame(
+        [
+            {**KEYS, "step": 0, "loss": 2.0, "grad_diff": 5.0, "beta": 50.0},
+            {**KEYS, "step": 0, "loss": 1.5, "grad_diff": 9.0, "beta": 22.5},
+        ]
+    )
+    found = {row["panel"]: row for row in landscape.extremes(rows).iter_rows(named=True)}
+    assert (found[landscape.LOSS]["low"], found[landscape.LOSS]["high"]) == (1.5, 2.0)
+    assert (found[landscape.GRADIENT]["low"], found[landscape.GRADIENT]["high"]) == (5.0, 9.0)
+    assert found[landscape.BETA]["high"] == 50.0
+
+
+def test_a_point_that_overflowed_is_beyond_every_finite_one() -> None:
+    rows = DataFrame(
+        [
+            {**KEYS, "step": 0, "loss": value, "grad_diff": value, "beta": value}
+            for value in (1.0, math.nan)
+        ]
+    )
+    found = landscape.extremes(rows)
+    assert found["high"].to_list() == [math.inf] * 3 and found["low"].to_list() == [1.0] * 3
+
+
+def test_only_the_papers_range_of_step_sizes_is_in_the_band(run, tmp_path: Path) -> None:
+    folder = run(tmp_path, "vgg", tables=("metrics", "landscape"))
+    path = folder / "landscape.parquet"
+    wrote = polars.read_parquet(path)
+    far = wrote.with_columns(eta=100 * col("eta"), grad_diff=polars.lit(1e9))
+    other = wrote.with_columns(metric=polars.lit("relative"), grad_diff=polars.lit(1e9))
+    polars.concat([wrote, far, other]).write_parquet(path)
+    data = gathered(tmp_path, "fig4_landscape").data
+    mine = data.filter(col("panel") == landscape.GRADIENT, col("whose") == OURS)
+    assert (
+        mine["high"].to_list()
+        == wrote.group_by("step", maintain_order=True)
+        .agg(col("grad_diff").max())["grad_diff"]
+        .to_list()
+    )
+
+
+def test_gradient_differences_over_step_sizes() -> None:
+    rows = DataFrame(
+        [
+            {**KEYS, "step": 0, "eta": eta, "grad_diff": eta * factor}
+            for factor in (1.0, 2.0, 6.0)
+            for eta in (0.1, 0.2)
+        ]
+    )
+    found = step_sizes.by_step_size(rows)
+    assert found.select("eta", "grad_diff", "low", "high", "seeds").rows() == [
+        (0.1, pytest.approx(0.2), pytest.approx(0.1), pytest.approx(0.6), 3),
+        (0.2, pytest.approx(0.4), pytest.approx(0.2), pytest.approx(1.2), 3),
+    ]
+
+
+def test_ridges_are_densities_of_the_same_unit_in_every_network() -> None:
+    edges, counts = [float(n) for n in range(129)], [1] * 64 + [3] * 64
+    rows = DataFrame(
+        [
+            {"variant": variant, "lr": 0.1, "layer": 3, "unit": unit, "step": step}
+            | {"edges": edges, "counts": counts}
+            for variant, units in (("vgg", (4, 7)), ("vgg_bn", (7, 9)))
+            for unit in units
+            for step in (0, 1, 100, 101)
+        ]
+    )
+    found = ridgelines.ridges(rows)
+    assert found["unit"].unique().to_list() == [7]
+    assert found["step"].unique().sort().to_list() == [0, 100]
+    one = found.filter(col("variant") == "vgg", col("step") == 0)
+    assert one["at"].to_list() == [2.0 * n + 1 for n in range(64)]
+    assert one["density"].to_list() == pytest.approx([1 / 256] * 32 + [3 / 256] * 32)
+
+
+def test_an_overflowed_or_constant_distribution_has_no_ridge() -> None:
+    common = {"variant": "vgg", "lr": 0.1, "layer": 3, "unit": 0}
+    rows = DataFrame(
+        [
+            common | {"step": 0, "edges": [math.nan] * 129, "counts": [0] * 128},
+            common | {"step": 100, "edges": [1.0] * 129, "counts": [9] + [0] * 127},
+        ]
+    )
+    assert ridgelines.ridges(rows).is_empty()
+
+
+def test_moments_change_in_one_step_and_since_the_start() -> None:
+    means = {0: 1.0, 1: 1.25, 100: -2.0, 101: -2.5}
+    rows = DataFrame(
+        [
+            {**KEYS, "layer": 2, "unit": unit, "step": step, "mean": mean, "variance": 2 * mean}
+            for unit in (0, 1)
+            for step, mean in means.items()
+        ]
+    )
+    found = {
+        (q, s): v for q, s, v in moments.changes(rows).select("quantity", "step", "value").rows()
+    }
+    assert found == {
+        ("mean_step", 0): 0.25,
+        ("mean_step", 100): 0.5,
+        ("mean_start", 100): 3.0,
+        ("variance_step", 0): 0.5,
+        ("variance_step", 100): 1.0,
+        ("variance_start", 100): 6.0,
+    }
+
+
+def test_a_map_counts_diverged_runs_and_has_the_median_of_the_others() -> None:
+    finals = DataFrame(
+        [
+            {"variant": "vgg", "lr": 0.1, "level": "x", "state": "completed"}
+            | {"accuracy": accuracy, "test_accuracy": accuracy - 5}
+            for accuracy in (50.0, 70.0)
+        ]
+        + [
+            {"variant": "vgg", "lr": lr, "level": "x", "state": "diverged"}
+            | {"accuracy": None, "test_accuracy": None}
+            for lr in (0.1, 0.5)
+        ]
+    )
+    assert maps.cells(finals).select(
+        "lr", "accuracy", "low", "high", "seeds", "diverged"
+    ).rows() == [
+        (0.1, 60.0, 50.0, 70.0, 3, 1),
+        (0.5, None, None, None, 1, 1),
+    ]
+
+
+def test_a_map_has_the_accuracies_the_runs_ended_with(run, tmp_path: Path) -> None:
+    for gain, accuracy in ((0.5, 0.3), (1.0, 0.8)):
+        for lr in (0.1, 0.5):
+            config = {"init.gain": gain}
+            run(tmp_path, "vgg", lr, config=config, accuracy=accuracy, tables=("metrics",))
+    run(tmp_path, "vgg", 0.5, 7, config={"init.gain": 1.0}, diverged_at=30, tables=("metrics",))
+    data = gathered(tmp_path, "init_sensitivity").data
+    assert data.select("lr", "level", "accuracy", "seeds", "diverged").rows() == [
+        (0.1, "gain 0.5", pytest.approx(30), 1, 0),
+        (0.1, "the default", pytest.approx(80), 1, 0),
+        (0.5, "gain 0.5", pytest.approx(30), 1, 0),
+        (0.5, "the default", pytest.approx(80), 2, 1),
+    ]
+
+
+def test_regularisers_are_told_apart_and_their_accuracies_are_the_runs_last(run, tmp_path) -> None:
+    for seed, accuracy in enumerate((0.6, 0.8)):
+        for dropout, gain in ((0.0, 0.0), (0.5, 0.1)):
+            config = {"model.dropout": dropout}
+            run(
+                *(tmp_path, "vgg", 0.1, seed),
+                config=config,
+                accuracy=accuracy + gain,
+                tables=("metrics",),
+            )
+    data = gathered(tmp_path, "regularisation").data
+    assert data.select("level", "accuracy", "test_accuracy", "test_low", "seeds").rows() == [
+        ("dropout 0.5", *map(pytest.approx, (80, 68, 59.5)), 2),
+        ("the default", *map(pytest.approx, (70, 59.5, 51)), 2),
+    ]
+
+
+def test_a_part_of_the_theorem_is_its_median_over_layers() -> None:
+    rows = DataFrame(
+        [{**KEYS, "step": 0, "quantity": "factor", "value": value} for value in (0.5, 0.75, 100.0)]
+    )
+    assert theory.parts(rows)["value"].to_list() == [0.75]
+
+
+def test_the_relative_metric_has_a_figure_of_its_own(run, tmp_path: Path) -> None:
+    folder = run(tmp_path, "vgg", tables=("metrics", "landscape"))
+    path = folder / "landscape.parquet"
+    relative = polars.when(metric="relative").then(7.0).otherwise(col("beta"))
+    polars.read_parquet(path).with_columns(beta=relative).write_parquet(path)
+    data = gathered(tmp_path, "fig4_relative").data
+    assert set(data.filter(col("panel") == landscape.BETA)["value"]) == {7.0}
