@@ -132,13 +132,10 @@ def _absent(finding: Finding) -> Iterator[str]:
 
 def _departures(cells: Cells, rule: Rule) -> Iterator[str]:
     """Say where the runs judged are not as by default."""
-    for key, default in rule.defaults.items():
-        values = {told(run, rule, [key])[key] for run in cells.used.values()} - {
-            None,
-            text(default),
-        }
-        if values:
-            yield f"{key}={', '.join(sorted(filter(None, values)))}"
+    for key in sorted(rule.defaults.keys() - set(rule.axes)):
+        found = {told(run, rule, [key])[key] for run in cells.used.values()}
+        if others := found - {None, text(rule.defaults[key])}:
+            yield f"{key}={', '.join(sorted(filter(None, others)))}"
 
 
 def _older(run: Run, rule: Rule) -> bool:
