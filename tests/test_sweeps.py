@@ -10,19 +10,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from hydra_plugins.grid_sweeper import points
+from src.analysis.claims import rules
 from src.runs.identity import run_name
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = [path.stem for path in sorted((ROOT / "sweeps").glob("*.yaml"))]
-CLAIMS = {
-    *("faster_training", "higher_rate", "trains_at_half", "init_dependence", "regularises"),
-    *("regularisation_gain", "saturating_trains", "rate_sensitivity", "noisy_trains"),
-    *("noisy_final", "noisy_unstable", "plain_noise_stops", "shift_vgg", "shift_vgg_cosine"),
-    *("shift_equal_loss", "shift_dln", "shift_relative", "loss_variation", "lipschitz"),
-    *("predictiveness", "beta", "beta_relative", "beta_off_edge", "beta_smallest_step"),
-    *("landscape_best_rate", "sharpness_rate", "lp_trains", "lp_shifts", "theorem_parts"),
-    *("landscape_dln", "mlp_faster"),
-}
 OF_SCALE = {
     *("scale", "max_steps", "log_every", "eval_every", "checkpoint_every", "model.width", "seed"),
 }
@@ -64,7 +56,7 @@ def test_the_sweeps_are_those_of_the_argument():
 
 def test_every_claim_has_a_sweep():
     named = {claim for sweep in SWEEPS for claim in header(sweep)["Claims"].split(", ")}
-    assert named == CLAIMS | {"none"}
+    assert named == {*rules().claims, "none"}
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)

@@ -10,7 +10,6 @@ from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import Window, late_loss, median, median_log_ratio, over_training
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
-from src.analysis.claims.rulebook import rules
 from src.analysis.claims.verdict import Finding, difference, ratio
 
 Steps = tuple[float, float]  # the range of step sizes, in multiples of LR
@@ -126,9 +125,7 @@ def along(
 ) -> DataFrame:
     """Return what a run met on the way along its direction, a row a probed step.
 
-    A point where the loss is not a number lies beyond where it is infinite, and counts as that. In
-    the relative metric only the smallest step counts, if it is within the rules' reach: the steps
-    grow with the squared norms of the weights, and take a plain network to losses of 1e15.
+    A point where the loss is not a number lies beyond where it is infinite, and counts as that.
 
     Args:
         run: The run; where it has no landscape there are no rows.
@@ -144,10 +141,8 @@ def along(
         *(col(name).fill_nan(math.inf) for name in beyond),
         distance=(col("grad_diff") / col("beta")).fill_nan(col("eta") * col("grad_norm")),
     )
-    if measured["metric"] == "relative":
-        near = col("distance") <= rules().reach
-        rows = rows.filter(near, col("eta") == col("eta").min())
-    elif steps is not None:
+    # In the relative metric the probe has matched the step sizes to the euclidean ones.
+    if steps is not None and measured["metric"] == "euclidean":
         low, high = steps
         rows = rows.filter((col("eta") / run.lr).is_between(low * 0.999, high * 1.001))
     if etas is not None:

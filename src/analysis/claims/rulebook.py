@@ -74,7 +74,6 @@ class Rules:
         trains: The final training accuracy from which a net counts as training, by scale.
         accuracy_error: The sampling error of an accuracy: seeds that agree better than it are not
             taken to.
-        reach: How far, as a share of the weights' norms, a step in the relative metric may lead.
         machine: The columns that make a kind of machine; pairs are never made across.
         defaults: The main reading of each key that runs may differ in; a claim may have its own.
         claims: By id.
@@ -88,7 +87,6 @@ class Rules:
     chance: float
     trains: Mapping[str, float]
     accuracy_error: float
-    reach: float
     machine: list[str]
     defaults: Mapping[str, Any]
     claims: Mapping[str, Rule]

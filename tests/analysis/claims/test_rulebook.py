@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -6,14 +7,10 @@ import pytest
 from src.analysis.claims import judging, rules
 from src.analysis.claims.registry import CLAIMS
 from src.analysis.claims.rulebook import FILE, Rule
+from src.analysis.figures import FIGURES
 from src.settings import PROBES
 
-SWEEPS = {
-    *("fig1_training", "fig2_noise", "fig3_ics_vgg", "fig3_ics_dln", "fig4_landscape"),
-    *("fig5_lp_vgg", "fig5_lp_dln", "fig8_moments", "fig10_landscape_dln", "lr_sensitivity"),
-    *("init_sensitivity", "noise_sensitivity", "saturating", "regularisation", "batch_size"),
-    *("ioffe_mlp", "controls", "confounds"),
-}
+SWEEPS = {path.stem: path for path in (Path(__file__).parents[3] / "sweeps").glob("*.yaml")}
 
 
 @pytest.fixture(params=rules().claims.values(), ids=rules().claims)
@@ -36,8 +33,13 @@ def test_says_all_there_is_to_say(rule):
     assert rule.paper is None or any(c.isdigit() for c in rule.paper)
 
 
-def test_names_a_sweep(rule):
-    assert rule.sweep in SWEEPS
+def test_names_a_sweep_that_names_it(rule):
+    (named,) = re.findall(r"^# Claims: (.*)$", SWEEPS[rule.sweep].read_text(), re.MULTILINE)
+    assert rule.id in named.split(", ")
+
+
+def test_names_a_figure(rule):
+    assert rule.figure in {figure.name for figure in FIGURES}
 
 
 def test_names_a_probe(rule):
