@@ -201,6 +201,7 @@ class TestConfiguration:
         for path in files:
             groups.setdefault(path.parent.name, []).append(path.stem)
         assert set(groups.pop("data")) == set(DATA_SETS)
+        assert groups.pop("reading") == ["fig4a"]  # of VGG alone
         for turn in range(max(map(len, groups.values()))):
             turns = {group: choices[turn % len(choices)] for group, choices in groups.items()}
             family = VARIANTS[turns["model"]].family
@@ -212,6 +213,11 @@ class TestConfiguration:
             for group in ("model", "init", "data", "logger"):
                 assert getattr(chosen, group).name == turns[group]
             assert chosen.scale == turns["scale"]
+
+    def test_a_reading_sets_its_keys_and_the_command_line_beats_it(self, settings):
+        chosen = settings("reading=fig4a", "model=vgg", "model.head=linear")
+        assert (chosen.optim.weight_decay, chosen.probes.objective) == (4e-4, "penalised")
+        assert chosen.model.head == "linear" and settings("reading=fig4a").model.head == "4096"
 
     @pytest.mark.parametrize(
         "scale, width, vgg, dln, mlp",
