@@ -9,7 +9,7 @@ import polars
 import pytest
 
 from src.analysis.claims import rules
-from src.analysis.figures import FIGURES, Drawn, Figure, Source, drawn
+from src.analysis.figures import FIGURES, Drawn, Figure, Source, drawn, style
 from src.runs.reading import read_runs
 
 NAMES = [figure.name for figure in FIGURES]
@@ -111,3 +111,14 @@ def test_runs_with_nothing_finite_break_no_figure(
 def test_every_figure_a_claim_names_is_one_of_these_or_is_told_to_be_missing() -> None:
     named = {rule.figure for rule in rules().claims.values()}
     assert named - set(NAMES) <= {"confounds"}  # which is a table of numbers, in the claims' cards
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"), [(1, 1e4, {"10⁰", "10²"}), (1.5, 6, {"2", "5"})]
+)
+def test_a_logarithmic_axis_has_labels_however_short_it_is(low, high, labels) -> None:
+    with style.styled("test"):
+        figure = style.panels(1, 1)
+        figure.axes[0].plot([0, 1], [low, high])
+        style.logarithmic(figure.axes[0].yaxis)
+        assert labels <= set(re.findall(r">([^<>\s]+)</text>", style.svg(figure)))
