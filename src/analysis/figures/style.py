@@ -147,9 +147,11 @@ def _between_powers(axis: Axis, value: float, place: int | None) -> str:
 
 def _power(value: float) -> str:
     exponent = math.floor(math.log10(value) + 1e-9)
-    times, small = round(value / 10**exponent), -3 < exponent < 3
+    if -2 <= exponent <= 1:
+        return f"{value:.3g}"
+    times = f"{value / 10**exponent:.3g}"
     power = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return power if times == 1 else f"{value:g}" if small else f"{times}·{power}"
+    return power if times == "1" else f"{times}·{power}"
 
 
 def svg(figure: Figure) -> str:
