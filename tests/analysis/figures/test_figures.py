@@ -115,7 +115,7 @@ def test_every_figure_a_claim_names_is_one_of_these_or_is_told_to_be_missing() -
 
 @pytest.mark.parametrize(
     ("low", "high", "labels"),
-    [(1, 1e4, {"1", "10²"}), (1.5, 6, {"2", "5"}), (4.1e4, 5.2e4, {"4.5·10⁴", "5·10⁴"})],
+    [(1, 1e4, {"1", "10²"}), (1.5, 6, {"2", "5"}), (4.1e4, 5.2e4, {"5·10⁴"})],
 )
 def test_a_logarithmic_axis_has_labels_however_short_it_is(low, high, labels) -> None:
     with style.styled("test"):
