@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from src.runs.reading import Runs, read_rows
 from src.settings import VARIANTS
 
 _ESSENTIAL = ("scale", "seed", "model.name", "optim.lr", "max_steps", "log_every", "eval_every")
+MACHINE = "machine"  # the kind of it, beside the keys
 _Point = tuple[str | None, ...]  # a value of each key that runs differ in
 # What changes a training, or how finely it is recorded.
 _SETTINGS = ("model.", "noise.", "init.", "data.", "optim.", "precision", "max_steps")
@@ -65,6 +66,11 @@ class Run:
     def model(self) -> str:
         """The variant."""
         return self.config["model.name"]
+
+    @property
+    def machine(self) -> str:
+        """The kind of machine it ran on."""
+        return ", ".join(str(self.config.get(column)) for column in rules().machine)
 
     @property
     def lr(self) -> float:
@@ -139,21 +145,27 @@ def pairs(
     return [quantity(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
 
 
-def pool(rule: Rule, root: Path, runs: Runs, tables: Tables) -> tuple[list[Run], str]:
-    """Return the ended runs a claim may be judged on, and a note on which these are.
+def ended(runs: Runs, tables: Tables) -> dict[str, Run]:
+    """Return the runs that have ended, by name, the oldest first."""
+    rows = runs.table.filter(col("state").is_in(ENDED)).sort("started", nulls_last=False)
+    found = [Run(row["run"], row, tables) for row in rows.iter_rows(named=True)]
+    return {run.name: run for run in found if None not in map(run.config.get, _ESSENTIAL)}
 
-    Those of its sweep; where that was never started, any of its variants.
+
+def pool(rule: Rule, runs: Runs, there: Mapping[str, Run]) -> tuple[list[Run], str]:
+    """Return the runs a claim may be judged on, and a note on which these are.
+
+    Those of its sweep that have ended; where it was never started, any of its variants.
     """
     table = runs.of(rule.sweep) if (started := rule.sweep in runs.sweeps) else runs.table
-    chosen = table.filter(col("model.name").is_in(rule.models))
-    ended = chosen.filter(col("state").is_in(ENDED)).sort("started", nulls_last=False)
-    notes = [] if started or ended.is_empty() else [f"{rule.sweep} was not started: any run counts"]
-    if left := len(chosen) - len(ended):
+    names = set(table.filter(col("model.name").is_in(rule.models))["run"])
+    found = [run for name, run in there.items() if name in names]
+    notes = [f"{rule.sweep} was not started: any run counts"] if found and not started else []
+    if left := len(names) - len(found):
         notes.append(f"{left} run{'s' * (left > 1)} not ended and left out")
     if missing := len(runs.missing(rule.sweep)):
         notes.append(f"{missing} run{'s' * (missing > 1)} of the sweep missing")
-    found = [Run(row["run"], row, tables) for row in ended.iter_rows(named=True)]
-    return [run for run in found if None not in map(run.config.get, _ESSENTIAL)], "; ".join(notes)
+    return found, "; ".join(notes)
 
 
 def readings(rule: Rule, found: Sequence[Run], scale: str) -> Iterator[Cells]:
@@ -164,8 +176,8 @@ def readings(rule: Rule, found: Sequence[Run], scale: str) -> Iterator[Cells]:
     reading is the one with the fewest departures from the defaults, then with the most runs.
     """
     here = [run for run in found if run.config["scale"] == scale]
-    settings = {run.name: told(run, rule) for run in here}
-    keys = sorted({key for values in settings.values() for key in values})
+    keys = _parting(here, rule)
+    settings = {run.name: told(run, rule, keys) for run in here}
     varied = [k for k in keys if len({v[k] for v in settings.values() if v.get(k) is not None}) > 1]
     points = {name: tuple(values.get(key) for key in varied) for name, values in settings.items()}
     defaults = tuple(text(rule.defaults.get(key)) for key in varied)
@@ -184,23 +196,29 @@ def readings(rule: Rule, found: Sequence[Run], scale: str) -> Iterator[Cells]:
             yield Cells(inside, scale, label, measured)
 
 
-def told(run: Run, rule: Rule) -> dict[str, str | None]:
-    """Return what may part a run from others; None: it has no effect on the run's variant."""
+def _parting(here: Sequence[Run], rule: Rule) -> list[str]:
+    """Return the keys that runs differ in, of those that change what a claim looks at."""
+    keys = []
+    for key in here[0].config if here else ():
+        probe = key.startswith(f"probes.{rule.table}.") and key.split(".")[2] not in _AMOUNT
+        setting = key.startswith(_SETTINGS) or key in _CADENCES
+        apart = key in (*_PLACES, "model.name", *rule.axes)
+        if (probe or setting) and not apart and len({run.config[key] for run in here}) > 1:
+            keys.append(key)
+    return [MACHINE, *sorted(keys)]
+
+
+def told(run: Run, rule: Rule, keys: Iterable[str]) -> dict[str, str | None]:
+    """Return some settings of a run as text; None: it has no effect on the run's variant."""
     variant = VARIANTS.get(run.model)
-    found: dict[str, str | None] = {
-        "machine": ", ".join(str(run.config.get(column)) for column in rules().machine)
-    }
-    for key, value in run.config.items():
+    found: dict[str, str | None] = {}
+    for key in keys:
         group, _, name = key.partition(".")
-        probed = rule.table and key.startswith(f"probes.{rule.table}.")
-        if not (key.startswith(_SETTINGS) or key in _CADENCES or probed) or key in _PLACES:
-            continue
-        if key in ("model.name", *rule.axes) or (probed and name.partition(".")[2] in _AMOUNT):
-            continue
         silent = variant is not None and (
             (group == "noise" and not variant.noise)
             or (group == "model" and name in _OF_NORMS and not variant.norm)
         )
+        value = run.machine if key == MACHINE else run.config.get(key)
         found[key] = None if silent else text(rule.defaults.get(key) if value is None else value)
     return found
 

@@ -1,11 +1,11 @@
 """From a rule and the runs to a result."""
 
 import importlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from src.analysis.claims.cells import Cells, Run, Tables, pool, readings, text, told
+from src.analysis.claims.cells import Cells, Run, Tables, ended, pool, readings, text, told
 from src.analysis.claims.registry import CLAIMS
 from src.analysis.claims.result import Component, Reading, Result, Verdict
 from src.analysis.claims.rulebook import Rule, rules
@@ -32,7 +32,8 @@ def judge(root: Path, runs: Runs, scale: str | None = None) -> list[Result]:
     if scale not in (None, *rules().scales):
         raise ValueError(f"scale={scale}: allowed is one of {', '.join(rules().scales)}")
     tables = Tables(root, runs.problems)
-    results = [_judged(rule, root, runs, tables, scale) for rule in rules().claims.values()]
+    there = ended(runs, tables)
+    results = [_judged(rule, runs, there, scale) for rule in rules().claims.values()]
     return list(_corrected(results))
 
 
@@ -46,17 +47,17 @@ class _Judged:
     shown: Component | None
 
 
-def _judged(rule: Rule, root: Path, runs: Runs, tables: Tables, scale: str | None) -> Result:
-    found, note = pool(rule, root, runs, tables)
-    there = [s for s in rules().scales if any(run.config["scale"] == s for run in found)]
+def _judged(rule: Rule, runs: Runs, there: Mapping[str, Run], scale: str | None) -> Result:
+    found, note = pool(rule, runs, there)
+    scales = [s for s in rules().scales if any(run.config["scale"] == s for run in found)]
     chosen, under = None, list[_Judged]()
-    for candidate in reversed([s for s in there if scale in (None, s)]):
+    for candidate in reversed([s for s in scales if scale in (None, s)]):
         under = [_under(rule, cells) for cells in readings(rule, found, candidate)]
         chosen = candidate
         if any(judged.shown for judged in under):
             break
     notes = [note]
-    if others := [s for s in there if s != chosen]:
+    if others := [s for s in scales if s != chosen]:
         notes.append(f"there are runs at scale {', '.join(others)} too")
     if not any(judged.shown for judged in under) and found:
         notes.append("no seed has all that is compared, measured on one kind of machine")
@@ -131,10 +132,10 @@ def _absent(finding: Finding) -> Iterator[str]:
 
 def _departures(cells: Cells, rule: Rule) -> Iterator[str]:
     """Say where the runs judged are not as by default."""
-    for key, default in rule.defaults.items():
-        values = {told(run, rule).get(key) for run in cells.used.values()} - {None, text(default)}
-        if values:
-            yield f"{key}={', '.join(sorted(filter(None, values)))}"
+    for key in sorted(rule.defaults.keys() - set(rule.axes)):
+        found = {told(run, rule, [key])[key] for run in cells.used.values()}
+        if others := found - {None, text(rule.defaults[key])}:
+            yield f"{key}={', '.join(sorted(filter(None, others)))}"
 
 
 def _older(run: Run, rule: Rule) -> bool:
