@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -13,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator
 from polars import DataFrame, col
 
 
@@ -134,14 +135,23 @@ def logarithmic(*axes: Axis) -> None:
         chosen("log")
         axis.set_major_locator(LogLocator(numticks=7))
         axis.set_major_formatter(lambda value, _: _power(value))
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.set_minor_formatter(partial(_between_powers, axis))
+
+
+def _between_powers(axis: Axis, value: float, place: int | None) -> str:
+    """Return the label of a tick at two or five times a power, where there are few powers."""
+    low, high = axis.get_view_interval()
+    return _power(value) if high < 30 * low else ""
 
 
 def _power(value: float) -> str:
-    exponent = math.log10(value) if value > 0 else 0.5
-    if abs(exponent - round(exponent)) > 1e-9:
-        return f"{value:g}"
-    return "10" + str(round(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    exponent = math.floor(math.log10(value) + 1e-9)
+    if -2 <= exponent <= 1:
+        return f"{value:.3g}"
+    times = f"{value / 10**exponent:.3g}"
+    power = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return power if times == "1" else f"{times}·{power}"
 
 
 def svg(figure: Figure) -> str:
