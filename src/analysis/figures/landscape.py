@@ -64,9 +64,10 @@ def along_gradient(source: Source, selection: Selection, design: Design) -> Data
     wanted = ["step", "eta", "loss", "grad_diff", "beta"]
     along = (col("metric") == design.metric) & (col("direction") == "gradient")
     rows = source.rows(selection, "landscape", wanted, along)
-    multiple, (least, greatest) = col("eta") / col("lr"), design.sizes
-    within = rows.filter(multiple > 0.999 * least, multiple < 1.001 * greatest)
-    found = extremes(within)
+    if design.metric == "euclidean":  # the probe matches the relative step sizes to these
+        multiple, (least, greatest) = col("eta") / col("lr"), design.sizes
+        rows = rows.filter(multiple > 0.999 * least, multiple < 1.001 * greatest)
+    found = extremes(rows)
     keys = ["panel", "variant", "lr"]
     bands = curves.edges_over_seeds(found.filter(col("panel") != BETA), keys)
     beta = found.filter(col("panel") == BETA).with_columns(value=col("high"))
@@ -188,10 +189,10 @@ FIGURES: Sequence[Figure] = (
         Design(_models("vgg", "bn"), 0.1, (0.5, 4), {}, None, True, "relative"),
         "As Fig. 4, but each layer's step and gradient are measured against the norm of its "
         "weights, so that a network cannot look smooth by having large weights, as BatchNorm lets "
-        "it. To see: whether BatchNorm is still the smoother. No paper has this figure. With "
-        "the step sizes of Fig. 4 one walks farther here, by the squared weight norms: compare the "
-        "lower edges. Bands: from the least to the greatest over the step sizes, each edge the "
-        "median over seeds; where an edge breaks off it has overflowed.",
+        "it. The step sizes promise the decrease of the loss that those of Fig. 4 promise. To see: "
+        "whether BatchNorm is still the smoother. No paper has this figure. Bands: from the least "
+        "to the greatest over the step sizes, each edge the median over seeds; where an edge "
+        "breaks off it has overflowed.",
     ),
     _figure(
         "fig10_landscape_dln",
