@@ -101,7 +101,7 @@ def landscape(view: View, settings: ProbesSettings) -> list[Row]:
     """
     unit = view.lr if settings.step_sizes_are == "multiples" else 1.0
     sizes = [unit * size for size in settings.step_sizes]
-    rows: list[Row] = []
+    about, columns = [], []
     for metric in settings.metrics:
         for direction in settings.directions:
             given = None if direction == "gradient" else _random_direction(view)
@@ -110,18 +110,18 @@ def landscape(view: View, settings: ProbesSettings) -> list[Row]:
                 weight_decay=view.weight_decay,
                 matched=metric == "relative",
             )
-            columns = [
-                *(found.eta, found.loss_at_zero.expand(len(sizes)), found.loss),
-                *(found.grad_norm.expand(len(sizes)), found.grad_norm_at, found.grad_diff),
-                *(found.cosine, found.beta, found.weight_norm.expand(len(sizes))),
-            ]
-            for size, (eta, *values) in zip(
-                sizes, torch.stack(columns, dim=1).tolist(), strict=True
-            ):
-                # The euclidean step size as it was given, not as rounded to the probe's precision.
-                exact = size if metric == "euclidean" else eta
-                rows.append((view.step, metric, direction, exact, *values))
-    return rows
+            whole = (found.loss_at_zero, found.grad_norm, found.weight_norm)
+            zero, norm, weight = (value.expand(len(sizes)) for value in whole)
+            at = (found.grad_norm_at, found.grad_diff, found.cosine, found.beta)
+            about += [(metric, direction, size) for size in sizes]
+            columns.append(torch.stack([found.eta, zero, found.loss, norm, *at, weight], dim=1))
+    return [
+        # The euclidean step size as it was given, not as rounded to the probe's precision.
+        (view.step, metric, direction, size if metric == "euclidean" else eta, *values)
+        for (metric, direction, size), (eta, *values) in zip(
+            about, torch.cat(columns).tolist(), strict=True
+        )
+    ]
 
 
 def _random_direction(view: View) -> dict[str, Tensor]:
