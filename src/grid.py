@@ -63,7 +63,8 @@ class Grid:
             self.name,
             [{"overrides": c.overrides, "run": c.run, "probes": c.probes} for c in self.cells],
         )
-        left, total = len(self.to_train()), len({cell.run for cell in self.cells})
+        left = len({cell.run for cell in self.to_train()})
+        total = len({cell.run for cell in self.cells})
         scales = ", ".join(sorted({cell.settings.scale for cell in self.cells}))
         cells = f"{len(self.cells)} cell{'s' * (len(self.cells) > 1)}"
         shared = f" ({total} runs)" if total < len(self.cells) else ""

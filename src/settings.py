@@ -120,8 +120,8 @@ def _list_above(low: float) -> Any:
 
 
 _FILE_NAME = Rule(
-    lambda v: v is None or re.fullmatch(r"[\w.-]+", v) is not None,
-    "null or a name of letters, digits, dots, - and _",
+    lambda v: v is None or re.fullmatch(r"\w[\w.-]*", v) is not None,
+    "null or a name of letters, digits, dots, - and _, a dot or - not first",
 )
 _WORDS = {
     bool: "true or false",
@@ -148,6 +148,11 @@ class ModelSettings:
     linf_of: str = _one_of("batch", "sample")
     groups: int = _whole(1)
 
+    @property
+    def layer_count(self) -> int:
+        """How many layers there are."""
+        raise NotImplementedError
+
 
 @dataclass(kw_only=True)
 class VGGSettings(ModelSettings):
@@ -160,6 +165,11 @@ class VGGSettings(ModelSettings):
     dropout: float = _field(Rule(lambda v: 0 <= v < 1, "a number from 0, below 1"))
     normalise_head: bool
 
+    @property
+    def layer_count(self) -> int:
+        """How many layers there are: all convolutions, the hidden layers of the head, its last."""
+        return self.depth - 3 + (0 if self.head == "linear" else 2) + 1
+
 
 @dataclass(kw_only=True)
 class LinearSettings(ModelSettings):
@@ -170,6 +180,11 @@ class LinearSettings(ModelSettings):
     loss: str = _one_of("half_sum", "sum", "mean")
     normalise_last: bool
 
+    @property
+    def layer_count(self) -> int:
+        """How many layers there are."""
+        return self.layers
+
 
 @dataclass(kw_only=True)
 class MLPSettings(ModelSettings):
@@ -178,6 +193,11 @@ class MLPSettings(ModelSettings):
     hidden_layers: int = _whole(1)
     units: int = _whole(1)
     activation: str = _ACTIVATION
+
+    @property
+    def layer_count(self) -> int:
+        """How many layers there are, the last included."""
+        return self.hidden_layers + 1
 
 
 @dataclass(kw_only=True)
@@ -284,6 +304,20 @@ class ProbesSettings:
     metrics: list[str] = _list_of("euclidean", "relative")
     directions: list[str] = _list_of("gradient", "random")
 
+    def gaps(self) -> list[str]:
+        """Return a line for each setting that leaves a probe nothing to measure."""
+        empty = {
+            "landscape": {k: getattr(self, k) for k in ("step_sizes", "metrics", "directions")},
+            "theory": {"units": self.units},
+        }
+        return [
+            f"probes.{key}={value}: the probe {probe} needs at least one"
+            for probe, settings in empty.items()
+            if probe in self.which
+            for key, value in settings.items()
+            if not value
+        ]
+
 
 @dataclass(kw_only=True)
 class Settings:
@@ -300,16 +334,18 @@ class Settings:
     sweep: str | None = _field(_FILE_NAME)
     seed: int = _whole(0)
     precision: str = _one_of("32-true", "64-true", "bf16-mixed")
-    max_steps: int = _whole(1)
+    max_steps: int = _field(
+        Rule(lambda v: 1 <= v <= 10**9, "a whole number of at least 1, up to a thousand million")
+    )
     log_every: int = _whole(1)
     eval_every: int = _whole(1)
     checkpoint_every: int = _whole(1)
     keep_checkpoints: bool
     accelerator: str = _one_of("auto", "cpu", "gpu")
     threads: int | None = _field(
-        Rule(lambda v: v is None or v >= 1, "null or a whole number of at least 1")
+        Rule(lambda v: v is None or 1 <= v <= 1024, "null or a whole number from 1 to 1024")
     )
-    runs_dir: str
+    runs_dir: str = _field(Rule(lambda v: v.strip() != "", "the name of a folder"))
     force: bool
 
     @property
@@ -326,6 +362,10 @@ class Settings:
             if data.batch_size > images:
                 batch = f"data.batch_size={data.batch_size}"
                 found.append(f"{batch}: {data.name} has only {images} training images")
+        found += self.probes.gaps()
+        if not found and max(self.probes.layers, default=1) > self.model.layer_count:
+            layers = f"probes.layers={self.probes.layers}"
+            found.append(f"{layers}: allowed are the layers 1 to {self.model.layer_count}")
         return found
 
 
@@ -335,6 +375,24 @@ def unsuited(model: str, data: str) -> list[str]:
     if variant is None or data in SUITED[variant.family] or data not in DATA_SETS:
         return []
     return [f"data={data}: allowed with model={model} is {' or '.join(SUITED[variant.family])}"]
+
+
+def keys() -> list[str]:
+    """Return every key there is, as ``optim.lr``, those of all networks and data sets."""
+    parts: dict[str, tuple[type, ...]] = {
+        "model": (VGGSettings, LinearSettings, MLPSettings),
+        "data": (ColourSettings, GreySettings, PointsSettings),
+    }
+    found = []
+    for field in dataclasses.fields(Settings):
+        inside = parts.get(field.name, (field.type,))
+        found.append(field.name)
+        for kind in inside:
+            names = (
+                [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+            )
+            found += [f"{field.name}.{name}" for name in names]
+    return list(dict.fromkeys(found))
 
 
 def kinds(model: str, data: str) -> tuple[type[ModelSettings], type[DataSettings]]:

@@ -33,8 +33,9 @@ def cell(config: DictConfig) -> str:
             if folder is None:
                 return str(store.folder(name).state())
             # All probes asked for so far: the training is the same, and nothing is taken away.
-            before = folder.status() or store.folder(name).status() or {}
-            wanted = merged(before.get("probes", {}), wanted)
+            attempts = (folder.status(), store.folder(name).status())
+            known = next((s for s in attempts if s and s["state"] != "failed"), {})
+            wanted = merged(known.get("probes", {}), wanted)
             folder.write_config(OmegaConf.to_yaml(config, resolve=True))
             from src.training import train  # imports torch, which takes seconds
 
@@ -43,6 +44,13 @@ def cell(config: DictConfig) -> str:
     except Held as held:
         logging.getLogger(__name__).warning("%s", held)
         return "running"
+
+
+class _OneLine(logging.Formatter):
+    """For a person: what happened, without the traceback, which the run's log has."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage()
 
 
 def main() -> None:
@@ -57,6 +65,9 @@ def main() -> None:
     # OpenMP's idle threads spin for milliseconds, on a core that the noise's threads could use.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    if not debugging:
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(_OneLine())
     try:
         hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="train")(cell)()
     except (SettingsError, HydraException, OmegaConfBaseException, ValueError) as error:

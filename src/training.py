@@ -75,7 +75,7 @@ def train(
                 _log.warning("%s %s; the same command continues it", name, stop)
             raise
         except Exception as error:
-            _log.exception("%s failed", name)
+            _log.exception("%s failed: %s", name, (str(error) or repr(error)).splitlines()[0])
             end("failed", message=f"{type(error).__name__}: {error}")
             raise
         finally:

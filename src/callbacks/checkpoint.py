@@ -50,8 +50,9 @@ class Checkpoint(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals over from Lightning, whose own handlers leave no exact checkpoint."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-            self._handlers[number] = signal.signal(number, self._on_signal)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish is respected
+                self._handlers[number] = signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._received = signal.Signals(number)

@@ -161,6 +161,7 @@ def activations(view: View, settings: ProbesSettings) -> list[Row]:
         view.network, view.batch, view.before, {n: list(s.values()) for n, s in sites.items()}
     )
     keys, found = [], []
+    spread: dict[tuple[str, int | None], activations_probe.Distribution] = {}
     for layer, names in sites.items():
         for site, name in names.items():
             values = heard[layer][name]
@@ -168,8 +169,10 @@ def activations(view: View, settings: ProbesSettings) -> list[Row]:
             units = torch.randperm(values.shape[1], generator=stream)[: settings.units].tolist()
             for unit in (None, *units):
                 part = values if unit is None else values[:, unit]
+                if (name, unit) not in spread:  # one module may stand at two sites
+                    spread[name, unit] = activations_probe.distribution(part)
                 keys.append((view.step, int(layer), name, site, unit))
-                found.append(activations_probe.distribution(part))
+                found.append(spread[name, unit])
     numbers_of = torch.stack(
         [
             torch.cat([torch.stack([d.mean, d.variance]), d.quantiles, d.edges, d.counts])
@@ -209,8 +212,10 @@ def curvature(view: View, settings: ProbesSettings) -> list[Row]:
 
 
 def theory(view: View, settings: ProbesSettings) -> list[Row]:
-    """Return a row a layer and quantity: the size of each part of Theorems 4.1, 4.2 and 4.4.
+    """Return a row a layer and quantity: the size of each part of Theorems 4.1 and 4.2.
 
+    Parts are summed over the units, dead ones, whose gradient is zero, left out. With activation
+    gradients held fixed the ratio of Theorem 4.4's two sides is that of 4.1's, ``gradient_ratio``.
     They are about BatchNorm: other norms have no row, nor has one whose statistics are constants.
     """
     rows: list[Row] = []
@@ -222,19 +227,21 @@ def theory(view: View, settings: ProbesSettings) -> list[Row]:
         first, second = at_layer(
             view.network, view.loss_fn, view.batch, view.before, f"norm{layer}", units
         )
-        weight = first.right / (first.factor * (1 - first.mean - first.correlation))
-        share = weight / weight.sum()
+        alive, share = first.plain > 0, first.plain / first.plain.sum()
+        looked_at = alive[list(units)]
         quantities = {
-            "gradient_ratio": first.left.sum() / weight.sum(),
+            "gradient_left": first.left.sum(),
+            "gradient_right": first.right.sum(),
+            "gradient_ratio": first.left.sum() / first.plain.sum(),
             "factor": first.factor.median(),
             "factor_weighted": (share * first.factor).sum(),
-            "mean_share": (share * first.mean).sum(),
-            "correlation_share": (share * first.correlation).sum(),
+            "mean_share": (share * first.mean).where(alive, 0.0).sum(),
+            "correlation_share": (share * first.correlation).where(alive, 0.0).sum(),
             "curvature_left": second.left.sum(),
             "curvature_form": second.form.sum(),
             "curvature_factored_form": (second.factor * second.form).sum(),
             "curvature_correction": second.correction.sum(),
-            "preconditions_hold": second.holds.to(share).mean(),
+            "preconditions_hold": (second.holds & looked_at).sum() / looked_at.sum(),
         }
         values = torch.stack(list(quantities.values())).tolist()
         rows += [(view.step, layer, name, v) for name, v in zip(quantities, values, strict=True)]

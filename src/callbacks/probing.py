@@ -11,7 +11,6 @@ from torch import Tensor
 
 from src.callbacks.measures import MEASURES, Row, View
 from src.probes.evaluation import Batch
-from src.probes.layers import default_layers
 from src.runs.folder import RunFolder
 from src.runs.tables import Table
 from src.settings import ProbesSettings
@@ -41,17 +40,8 @@ class Probing(pl.Callback):
         self._before: dict[str, Tensor] = {}
         self._gradient: dict[str, Tensor] = {}
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Take up the rows of a run that is resumed.
-
-        Raises:
-            ValueError: If a probe is to look at a layer that is not there.
-        """
-        count = len(default_layers(pl_module.network))
-        for chosen in self.probes.values():
-            if max(chosen.layers, default=1) > count:
-                layers = f"probes.layers={chosen.layers}"
-                raise ValueError(f"{layers}: allowed are the layers 1 to {count}")
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take up the rows of a run that is resumed."""
         self.folder.update_status(probe_failures=self.failures)
         for table in self.tables.values():
             table.start(trainer.global_step)
@@ -81,8 +71,8 @@ class Probing(pl.Callback):
                 view = self._view(trainer.global_step - 1, pl_module, chosen, batch)
                 rows = MEASURES[name](view, chosen)
             except Exception as error:
-                _log.exception("the probe %s failed at step %d", name, trainer.global_step - 1)
                 self.failures[name] = f"failed at step {trainer.global_step - 1}: {error}"
+                _log.exception("the probe %s %s", name, self.failures[name])
                 self.folder.update_status(probe_failures=self.failures)
             else:
                 self.tables[name].add(rows)

@@ -120,7 +120,7 @@ class Noise(nn.Module):
         """Return sigma_j and mu_j, [1, C] or [1, C, 1, 1]."""
         units = [1, a.shape[1], *[1] * (a.dim() - 2)]
         stream = generator(*key, "unit", device=a.device)
-        mu, sigma = torch.rand(2, *units, generator=stream, device=a.device)
+        mu, sigma = torch.rand(2, *units, generator=stream, device=a.device, dtype=torch.float32)
         return 1 + (self.shape.n_sigma - 1) * sigma, self.shape.n_mu * (2 * mu - 1)
 
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from src.probes.evaluation import Batch, Evaluation, LossFunction, Parameters, untouched
-from src.probes.layers import default_layers, scales
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -54,9 +53,9 @@ def landscape(
 
     Euclidean, as in the papers: ``theta(eta) = theta - eta d`` and beta is
     ``‖g(eta) - g‖ / (eta ‖d‖)``, with d the gradient g unless given. Relative: with D the norm of
-    each parameter's layer weight, ``theta(eta) = theta - eta D² d``, beta is
-    ``‖D (g(eta) - g)‖ / (eta ‖D d‖)``, and gradient norms, difference and cosine are of D g. That
-    is unchanged when the layers of a ReLU or normalised network are rescaled against each other.
+    each parameter, ``theta(eta) = theta - eta D² d``, beta is ``‖D (g(eta) - g)‖ / (eta ‖D d‖)``,
+    and gradient norms, difference and cosine are of D g. That is unchanged when the layers of a
+    ReLU or normalised network are rescaled against each other; a parameter that is 0 stays there.
 
     Args:
         model: Any module, used in its current mode.
@@ -67,9 +66,9 @@ def landscape(
         direction: d, by name; default: the gradient.
         metric: ``euclidean`` or ``relative``.
         weight_decay: Coefficient of the L2 term in the loss, see :class:`Evaluation`.
-        matched: Take every step size times ``<g, d> / <D² g, d>``, so that it promises the decrease
-            of the loss, to first order, that it promises in the euclidean metric. D² is a hundred
-            in a usual layer, and the same eta would lead a hundred times as far.
+        matched: Take every step size times ``‖g‖² / ‖D g‖²``, so that a step along the gradient
+            promises the decrease of the loss, to first order, that it promises in the euclidean
+            metric. D² is a hundred in a usual layer: the same eta would lead a hundred times as far.
 
     Raises:
         ValueError: If the metric is neither.
@@ -78,7 +77,7 @@ def landscape(
         raise ValueError(f"metric={metric}: allowed is euclidean or relative")
     names, theta = list(params), [value.detach() for value in params.values()]
     evaluation = Evaluation(model, loss_fn, batch, theta[0].dtype, weight_decay)
-    D = torch.stack([norm.detach() for norm in scales(params, default_layers(model)).values()])
+    D = torch.stack([value.norm() for value in theta])
     if metric == "euclidean":
         D = torch.ones_like(D)
 
@@ -98,7 +97,8 @@ def landscape(
         loss_at_zero, g = evaluation.gradient(params, names)
         d = g if direction is None else [direction[name].detach() for name in names]
         one = torch.ones_like(D)
-        match = inner(g, d, one) / inner(g, d, D) if matched else one[0]
+        match = inner(g, g, one) / inner(g, g, D) if matched else one[0]
+        match = torch.where(match.isnan(), one[0], match)  # where there is no gradient
         path = torch._foreach_mul(d, list(match * D**2))
         points = []
         for size in step_sizes:

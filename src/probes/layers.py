@@ -1,8 +1,8 @@
 """Which parameters make a layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 Layers = Sequence[Sequence[str]]
 
@@ -24,13 +24,3 @@ def default_layers(model: nn.Module) -> list[list[str]]:
         elif layers:
             layers[-1].append(name)
     return layers
-
-
-def scales(params: Mapping[str, Tensor], layers: Layers) -> dict[str, Tensor]:
-    """Return D of the relative metric: for each parameter the norm of its layer's weight.
-
-    A parameter of no layer has its own norm.
-    """
-    norms = {name: value.norm() for name, value in params.items()}
-    owner = {name: layer[0] for layer in layers for name in layer}
-    return {name: norms[owner.get(name, name)] for name in params}

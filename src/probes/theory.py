@@ -24,6 +24,7 @@ class GradientParts:
     Attributes:
         left: ``‖G‖²``, measured.
         right: The theorem's right-hand side.
+        plain: ``‖g‖²``; where it is 0, the unit is dead and its shares are NaN.
         factor: ``gamma² / sigma²``.
         mean: ``<1, g>² / (m ‖g‖²)``, the share the projection takes away with the mean.
         correlation: ``<g, yhat>² / (m ‖g‖²)``, the share it takes with the activations.
@@ -31,6 +32,7 @@ class GradientParts:
 
     left: Tensor
     right: Tensor
+    plain: Tensor
     factor: Tensor
     mean: Tensor
     correlation: Tensor
@@ -67,8 +69,8 @@ def gradient_parts(
     m, norm = g.shape[1], (g**2).sum(1)
     mean, correlation = g.sum(1) ** 2 / (m * norm), (g * yhat).sum(1) ** 2 / (m * norm)
     factor = (gamma / sigma) ** 2
-    right = factor * norm * (1 - mean - correlation)
-    return GradientParts((G**2).sum(1), right, factor, mean, correlation)
+    right = torch.where(norm > 0, factor * norm * (1 - mean - correlation), norm)
+    return GradientParts((G**2).sum(1), right, norm, factor, mean, correlation)
 
 
 def minimax_gradients(

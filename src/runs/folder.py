@@ -65,8 +65,16 @@ class RunFolder:
         return self.state() in ENDED
 
     def serves(self, wanted: Needs) -> bool:
-        """Tell whether the run has ended and holds the probes a command asks for."""
-        return self.ended() and met((self.status() or {}).get("probes", {}), wanted)
+        """Tell whether the run has ended and holds the probes a command asks for.
+
+        A probe that failed is told of in ``status.json`` and not tried again.
+        """
+        status = self.status() or {}
+        there = all(
+            (self.path / f"{probe}.parquet").exists() or probe in status.get("probe_failures", {})
+            for probe in wanted
+        )
+        return self.ended() and there and met(status.get("probes", {}), wanted)
 
     def update_status(self, **changes: Any) -> None:
         """Change some entries of ``status.json``, keep the others."""

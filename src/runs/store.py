@@ -86,4 +86,7 @@ class RunStore:
             if final.path.exists():
                 final.path.rename(old)
             beside.path.rename(final.path)
+            for kept in ("checkpoints", "probed"):  # of the same training: they hold still
+                if (old / kept).exists() and not (final.path / kept).exists():
+                    (old / kept).rename(final.path / kept)
         shutil.rmtree(old, ignore_errors=True)

@@ -1,7 +1,6 @@
-import torch
 from torch import nn
 
-from src.probes.layers import default_layers, scales
+from src.probes.layers import default_layers
 
 
 def test_a_layer_is_a_map_and_what_normalises_it():
@@ -41,11 +40,3 @@ def test_a_weight_in_two_places_makes_one_layer():
     assert {name for layer in default_layers(model) for name in layer} == set(
         dict(model.named_parameters())
     )
-
-
-def test_scales_are_the_norms_of_the_layers_weights():
-    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
-    params = dict(model.named_parameters())
-    D = scales(params, default_layers(model))
-    assert D["1.bias"] == D["1.weight"] == model[1].weight.norm()
-    assert D["0.weight"] == torch.tensor(3.0).sqrt() and D["0.bias"] == 0
