@@ -76,7 +76,7 @@ class GridSweeper(BasicSweeper):
             except SettingsError as error:
                 problems += [f"{' '.join(point)}: {line}" for line in error.lines]
             except (HydraException, OmegaConfBaseException, ValueError) as error:
-                problems.append(f"{' '.join(point)}: {one_line(error, self.config)}")
+                problems.append(f"{' '.join(point)}: {one_line(error)}")
         for key in ("runs_dir", "sweep"):
             if len({getattr(cell.settings, key) for cell in cells}) > 1:
                 problems.append(f"{key}: a grid has one, give one value")

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.settings import SCALES, Settings, allowed, kinds, unsuited
+from src.settings import SCALES, Settings, allowed, keys, kinds, unsuited
 
 
 def _by_scale(*values: Any, _root_: DictConfig) -> Any:
@@ -74,20 +74,16 @@ def saved_settings(config: Path, changes: Sequence[str]) -> Settings:
     return settings_of(cast(DictConfig, OmegaConf.merge(saved, OmegaConf.from_dotlist([*changes]))))
 
 
-def one_line(error: BaseException, config: DictConfig | None = None) -> str:
-    """Return what an error of Hydra's or OmegaConf's says of a setting, as one line.
-
-    Args:
-        error: What was raised.
-        config: The default configuration, whose keys are proposed for one that does not exist.
-    """
+def one_line(error: BaseException) -> str:
+    """Return what an error of Hydra's or OmegaConf's says of a setting, as one line."""
     text = str(error)
     if error.__cause__ is not None and str(error.__cause__) not in text:
         text += "\n" + str(error.__cause__)
     if names := re.findall(r"(?:Could not override '|full_key: )([\w./@]+)", text):
         name = max(names, key=len)
         if "not in" in text:
-            near = difflib.get_close_matches(name, _keys(config), n=3, cutoff=0.5)
+            others = [key for key in keys() if key != name]
+            near = difflib.get_close_matches(name, others, n=3, cutoff=0.5)
             proposal = f"; did you mean {', '.join(near)}?" if near else ""
             return f"there is no setting {name}{proposal}"
         return _not_allowed(name, text)
@@ -119,21 +115,3 @@ def _not_allowed(name: str, text: str) -> str:
 def _no_choice(group: str, choice: str, options: Iterable[str]) -> str:
     named = [option for option in options if not option.startswith("_")]
     return f"{group}={choice}: allowed is one of {', '.join(named)}"
-
-
-def _keys(config: DictConfig | None) -> list[str]:
-    if config is None:
-        return []
-    nested = OmegaConf.to_container(config)
-    assert isinstance(nested, dict)
-    found: list[str] = []
-    stack = [("", nested)]
-    while stack:
-        prefix, branch = stack.pop()
-        for key, value in branch.items():
-            if prefix == "" and key == "hydra":
-                continue
-            found.append(prefix + str(key))
-            if isinstance(value, dict):
-                stack.append((f"{found[-1]}.", value))
-    return found

@@ -13,6 +13,7 @@ import polars
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table as Grid
+from yaml import YAMLError
 
 from src.compose import SettingsError, one_line, saved_settings
 from src.runs.folder import RunFolder, whole
@@ -51,7 +52,7 @@ def probe(run: Path, step: int, which: Sequence[str], changes: Sequence[str]) ->
         and ``probes.json`` with what was asked.
 
     Raises:
-        Refused: If there is no such run, step, layer or data, or a probe failed.
+        Refused: If there is no such run or step, it cannot be taken, or a probe failed.
     """
     settings = _settings(run, which, changes)
     checkpoint = RunFolder(run).kept_checkpoint(step)
@@ -70,8 +71,11 @@ def probe(run: Path, step: int, which: Sequence[str], changes: Sequence[str]) ->
         folder = RunFolder(Path(place))
         try:
             replay(settings, asked, folder, step, checkpoint if step else None)
-        except (DataError, ValueError) as error:
-            raise Refused(str(error)) from error
+        except Exception as error:
+            if isinstance(error, DataError | ValueError):
+                raise Refused(str(error)) from error
+            reason = (str(error) or repr(error)).splitlines()[0]
+            raise Refused(f"step {step} of {run} cannot be taken again: {reason}") from error
         if failures := (folder.status() or {}).get("probe_failures"):
             raise Refused("; ".join(f"{name} {told}" for name, told in failures.items()))
         target.mkdir(parents=True, exist_ok=True)
@@ -87,13 +91,18 @@ def _settings(run: Path, which: Sequence[str], changes: Sequence[str]) -> Settin
     if not (run / "config.yaml").exists():
         raise Refused(f"{run} is no run: it has no config.yaml")
     for change in changes:
-        if "=" not in change or not change.startswith(_CHANGEABLE):
+        fixed = change.startswith(("probes.which=", "probes.every="))
+        if "=" not in change or not change.startswith(_CHANGEABLE) or fixed:
             allowed = f"a probe ({', '.join(PROBES)}), or key=value with a key of probes,"
             raise Refused(f"{change}: allowed is {allowed} {', '.join(_CHANGEABLE[1:])}")
     if not which:
         raise Refused(f"name at least one probe: {', '.join(PROBES)}")
     chosen = f"probes.which=[{','.join(which)}]"
-    return saved_settings(run / "config.yaml", [*changes, chosen, "probes.every=1"])
+    try:
+        return saved_settings(run / "config.yaml", [*changes, chosen, "probes.every=1"])
+    except YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise Refused(f"{' '.join(changes)} or {run / 'config.yaml'}: {reason}") from None
 
 
 def report(run: Path, step: int, found: Path, console: Console) -> None:

@@ -24,7 +24,7 @@ def answer(composed):
             (line,) = error.lines
             return line
         except (HydraException, OmegaConfBaseException, ValueError) as error:
-            return one_line(error, composed())
+            return one_line(error)
         raise AssertionError(f"{override} was accepted")
 
     return answered
@@ -103,10 +103,15 @@ def test_base_files_of_a_group_are_not_proposed(answer):
     assert "_images" not in answer("data=imagenet")
 
 
-def test_without_the_default_configuration_nothing_is_proposed(composed):
-    with pytest.raises(HydraException) as error:
-        composed("optim.lrr=1")
-    assert one_line(error.value) == "there is no setting optim.lrr"
+@pytest.mark.parametrize(
+    ("override", "proposed"),
+    [("optim.lrr=1", "optim.lr"), ("modle=vgg", "model"), ("optim.learning_rate=1", "optim.lr")],
+)
+def test_what_is_proposed_is_another_setting(answer, override, proposed):
+    name = override.partition("=")[0]
+    told, _, names = answer(override).rstrip("?").partition("; did you mean ")
+    assert told == f"there is no setting {name}"
+    assert proposed in names.split(", ") and name not in names.split(", ")
 
 
 def test_a_settings_error_has_a_line_a_problem():

@@ -68,7 +68,7 @@ def landscape(
         weight_decay: Coefficient of the L2 term in the loss, see :class:`Evaluation`.
         matched: Take every step size times ``‖g‖² / ‖D g‖²``, so that a step along the gradient
             promises the decrease of the loss, to first order, that it promises in the euclidean
-            metric. D² is a hundred in a usual layer: the same eta would lead a hundred times as far.
+            metric. D² is a hundred in a usual layer; the same eta would lead that much farther.
 
     Raises:
         ValueError: If the metric is neither.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import polars
-from polars import DataType, Float64, Int64, List, String
+from polars import DataFrame, DataType, Float64, Int64, LazyFrame, List, String
 
 from src.runs.folder import whole
 
@@ -37,32 +37,39 @@ KEYS = ("layer", "name", "metric", "direction", "eta", "site", "unit", "quantity
 
 
 class Table:
-    """One Parquet file of a run, written whole just before each checkpoint.
+    """One Parquet file of a run, brought up to date just before each checkpoint.
 
-    So a killed run leaves its rows up to the newest checkpoint at least, and the attempt that goes
-    on from there takes up those and repeats none.
+    Only the rows since then are held in memory. A killed run leaves its rows up to the newest
+    checkpoint at least, and the attempt that goes on from there takes up those and repeats none.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name, self.path, self.columns = name, folder / f"{name}.parquet", COLUMNS[name]
-        self.rows: list[tuple[Any, ...]] | None = None
+        self._new: list[DataFrame] | None = None
 
     def start(self, step: int) -> None:
-        """Take up the rows of the steps before ``step``, the first of this attempt."""
-        self.rows = []
+        """Keep the rows of the steps before ``step``, the first of this attempt, and no others."""
+        self._new = []
         if step and self.path.exists():
-            self.rows = polars.read_parquet(self.path).filter(polars.col("step") < step).rows()
+            self._replace(polars.scan_parquet(self.path).filter(polars.col("step") < step))
+        else:
+            self._replace(DataFrame(schema=self.columns).lazy())
 
     def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Add rows, in the order of the columns."""
-        assert self.rows is not None
-        self.rows += rows
+        assert self._new is not None
+        self._new.append(DataFrame(rows, self.columns, orient="row"))
 
     def write(self) -> None:
         """Write all rows so far; before the start there is nothing to write."""
-        if self.rows is not None:
-            with whole(self.path) as temporary:
-                polars.DataFrame(self.rows, self.columns, orient="row").write_parquet(temporary)
+        if self._new:
+            new = polars.concat(self._new).lazy()
+            self._replace(polars.concat([polars.scan_parquet(self.path), new]))
+            self._new = []
+
+    def _replace(self, rows: LazyFrame) -> None:
+        with whole(self.path) as temporary:
+            rows.sink_parquet(temporary)
 
     def scalars(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, float]:
         """Return the numbers of some rows, named by table, keys and column; not of single units.

@@ -1,12 +1,17 @@
 """Probes in real trainings of tiny networks."""
 
+import random
+
+import numpy
 import polars
 import pytest
 import pytorch_lightning
 import torch
+import wandb
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from src import data, models
+from src import data, models, tracking
 from src.callbacks import probing
 from src.data import feed
 from src.data.linear import linear
@@ -66,11 +71,20 @@ def trained(folder):
 
 def assert_untouched(run, model, *probes):
     steps = [given for given in probes if given.startswith("max_steps")]
-    plain = run("plain", f"model={model}", "probes=none", *steps)
-    state = torch.get_rng_state()
-    probed = run("probed", f"model={model}", *probes)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert same(trained(plain), trained(probed))
+    with pytest.MonkeyPatch.context() as patch:
+        built, build = [], models.build
+        patch.setattr(models, "build", lambda *given: built.append(build(*given)) or built[-1])
+        streams = []
+        for name, asked in (("plain", ["probes=none", *steps]), ("probed", probes)):
+            random.seed(5)
+            numpy.random.seed(5)
+            folder = run(name, f"model={model}", *asked)
+            state = numpy.random.get_state()
+            streams.append((torch.get_rng_state(), random.getstate(), state[1].tolist(), state[2]))
+    plain, probed = RunFolder(folder.path.with_name("plain")), folder
+    assert same(*streams) and same(trained(plain), trained(probed))
+    one, other = ({n: p.grad for n, p in m.named_parameters()} for m in built)
+    assert same(one, other)
     for name in ("metrics", "norms"):
         assert table(plain, name).equals(table(probed, name), null_equal=True)
     return probed
@@ -78,10 +92,11 @@ def assert_untouched(run, model, *probes):
 
 @pytest.mark.parametrize("model", VARIANTS)
 def test_training_is_untouched(run, model):
-    probed = assert_untouched(run, model, "probes=all", "max_steps=2")
+    steps = 50 if model in ("vgg", "vgg_bn", "vgg_noisy", "vgg_plain_noisy") else 2
+    probed = assert_untouched(run, model, "probes=all", f"max_steps={steps}")
     assert probed.status()["probe_failures"] == {}
     for name in ("ics", "landscape", "activations", "curvature"):
-        assert table(probed, name)["step"].unique().sort().to_list() == [0, 1]
+        assert table(probed, name)["step"].unique().sort().to_list() == list(range(steps))
 
 
 def test_also_where_a_point_overflows(run):
@@ -105,6 +120,33 @@ def test_also_where_a_probe_raises(run, monkeypatch):
     assert (probed.path / "train.log").read_text().count("ValueError: by a test") == 1
     assert table(probed, "ics")["step"].unique().to_list() == [0]
     assert set(table(probed, "landscape")["step"]) == {0, 1, 2}
+
+
+def test_loggers_get_the_values_of_each_layer_and_the_histograms(run, monkeypatch):
+    seen = []
+
+    class Listener(Logger):
+        name, version = "listener", 0
+
+        def log_metrics(self, metrics, step=None):
+            seen.append((step, metrics))
+
+        def log_hyperparams(self, params):
+            raise AssertionError("there are none")
+
+    monkeypatch.setattr(tracking, "start", lambda *_: Listener())
+    folder = run("run", "probes=paper", "max_steps=1")
+    told = {name: value for step, metrics in seen if step == 0 for name, value in metrics.items()}
+    for row in table(folder, "ics").iter_rows(named=True):
+        assert told[f"ics/{row['layer']}/{row['name']}/l2"] == row["l2"]
+    whole = table(folder, "activations").filter(polars.col("unit").is_null())
+    assert len(whole) > 20
+    for row in whole.iter_rows(named=True):
+        about = f"activations/{row['layer']}/{row['name']}/{row['site']}"
+        assert told[f"{about}/mean"] == row["mean"]
+        assert told[f"{about}/histogram"] == (row["edges"], row["counts"])
+        shown = tracking._shown(told[f"{about}/histogram"])
+        assert isinstance(shown, wandb.Histogram) and shown.histogram == row["counts"]
 
 
 def test_two_failures_are_both_told(run, monkeypatch):

@@ -50,6 +50,9 @@ def test_a_failure_has_its_message_and_the_others_run(mixed, status):
         log = (run / "train.log").read_text()
         assert "nowhere holds no CIFAR-10" in log and "Traceback" in log
         assert f"  {run.name}: DataError: nowhere holds no CIFAR-10" in done.stdout
+        (line,) = [x for x in done.stderr.splitlines() if x.startswith(run.name)]
+        assert line.startswith(f"{run.name} failed: nowhere holds no CIFAR-10")
+    assert "Traceback" not in done.stderr
     assert "2 of 4 cells failed:" in done.stdout
     states = [line.split()[3] for line in done.stdout.splitlines() if line.startswith("vgg ")]
     assert sorted(states) == ["completed", "diverged", "failed", "failed"]
@@ -114,3 +117,34 @@ def test_the_death_of_wandbs_process_costs_nothing(command, status):
     assert err.count("W&B was lost") == len(err.splitlines()) == 1, err
     assert [status(run)["state"] for run in command.runs()] == ["completed"] * 2
     assert len(list(command.runs_dir.glob("*/wandb/offline-run-*"))) == 2
+
+
+@pytest.mark.slow
+def test_a_damaged_data_file_is_one_line_and_what_failed_leaves_no_trace(command, status, tmp_path):
+    root = tmp_path / "images"
+    root.mkdir()
+    for split in ("train", "test"):
+        (root / f"{split}-00000-of-00001.parquet").write_bytes(b"PAR1 and then nothing")
+    tiny = ("scale=smoke", "model.depth=11", "max_steps=2", "logger=none")
+    cell = ("data=cifar10", f"data.root={root}", *tiny)
+    done = command(*cell, "probes=ics", code=1)
+    (line,) = done.stderr.splitlines()
+    assert "train-00000-of-00001.parquet is damaged or half-written" in line
+    assert "name another copy as data.root" in line
+    run = command.run()
+    assert "Traceback" in (run / "train.log").read_text()
+    # The failed attempt's probes are nobody's wish any more.
+    command(*cell, code=1)
+    assert status(run)["probes"] == {} and status(run)["attempts"] == 2
+
+
+@pytest.mark.slow
+def test_a_hang_up_stops_in_good_order(command, status):
+    process = command.start("data=digits", "scale=smoke", "max_steps=4000", "logger=none")
+    while not list(command.runs_dir.glob("*/resume.ckpt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGHUP
+    assert status(command.run())["message"] == "stopped by SIGHUP"

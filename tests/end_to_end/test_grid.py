@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import polars as pl
 import pytest
+import torch
 import yaml
 
 from src.runs.tables import Table
@@ -136,3 +138,18 @@ def test_force_trains_again_and_replaces(grid, command, status):
     assert (copy / "metrics.parquet").read_bytes() == (run / "metrics.parquet").read_bytes()
     assert not (copy / "wandb").exists()
     assert not list(command.runs_dir.glob(".again/*"))
+
+
+@pytest.mark.slow
+def test_wandb_changes_nothing_of_the_training(command, differences):
+    cell = ("data=digits", "scale=smoke", "model=vgg_noisy", "max_steps=5", "keep_checkpoints=true")
+    command(*cell)
+    without = replace(command, runs_dir=command.runs_dir.with_name("without"))
+    without(*cell, "logger=none")
+    one, other = command.run(), without.run()
+    assert (one / "wandb").exists() and not (other / "wandb").exists()
+    saved = (torch.load(folder / "resume.ckpt") for folder in (one, other))
+    assert differences(*saved) == []
+    for name in ("metrics", "norms"):
+        tables = (pl.read_parquet(folder / f"{name}.parquet") for folder in (one, other))
+        assert next(tables).equals(next(tables))

@@ -64,6 +64,7 @@ VARIANTS = {
     "noisy": ["model=vgg_noisy"],
     "noise before affine": ["model=vgg_noisy", "noise.placement=before_affine"],
     "plain noisy": ["model=vgg_plain_noisy"],
+    **{norm: [f"model=vgg_{norm}"] for norm in ("l1", "l2", "linf", "layer", "group", "instance")},
     "dropout stream": ["model=vgg", "model.head=512", "model.dropout=0.5"],
 }
 

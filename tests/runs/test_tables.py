@@ -78,7 +78,9 @@ def test_a_table_begun_anew_has_no_old_row(tmp_path):
 def test_a_table_that_is_not_there_yet_starts_empty_at_any_step(tmp_path):
     table = Table(tmp_path, "curvature")
     table.start(4)
-    assert table.rows == []
+    table.add([row(4)])
+    table.write()
+    assert polars.read_parquet(table.path).rows() == [row(4)]
 
 
 @pytest.mark.parametrize(
