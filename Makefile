@@ -22,8 +22,8 @@ $(INSTALLED): requirements.lock
 	@touch $@
 
 demo: setup ## train four nets at two rates on the digits and judge the claims: some minutes, no data needed
-	$(BIN)/python -m src.train -m data=digits scale=smoke model.depth=11 max_steps=300 seed=0,1,2 \
-	  model=vgg,vgg_bn,vgg_noisy,vgg_plain_noisy optim.lr=0.1,0.5 probes=paper runs_dir=demo/runs $(ARGS)
+	$(BIN)/python -m src.train -m data=digits scale=smoke model.depth=11 max_steps=200 seed=0,1,2 \
+	  model=vgg,vgg_bn,vgg_noisy,vgg_plain_noisy optim.lr=0.1,0.5 probes=paper noise.passes=1 runs_dir=demo/runs $(ARGS)
 	$(BIN)/python -m src.report demo/runs --out demo/report --logger none
 
 test: setup ## run the tests (ARGS="-k shift" for some)

@@ -51,7 +51,7 @@ def answer(composed):
         ("+sweeps=nope", f"sweeps=nope: allowed is one of {SWEEPS}"),
         ("+sweeps=3", f"sweeps=3: allowed is one of {SWEEPS}"),
         # not of this model or data set
-        ("model.layers=3", "there is no setting model.layers; did you mean model.eps, "),
+        ("model.layers=3", "there is no setting model.layers; did you mean model.hidden_layers, "),
         ("model.units=3", "there is no setting model.units; did you mean model.width, "),
         ("data.points=3", "there is no setting data.points; did you mean data.root, "),
         ("data=linear", "data=linear: allowed with model=vgg_bn is cifar10 or digits"),

@@ -129,6 +129,8 @@ def changed(settings: Settings, path: str, value: object) -> Settings:
     other = copy.deepcopy(settings)
     *groups, name = path.split(".")
     owner = getattr(other, groups[0]) if groups else other
+    if path == "probes.precision" and owner.precision == value:
+        value = "float32"  # the deep linear network's own is float64
     assert getattr(owner, name) != value
     setattr(owner, name, value)
     return other

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from filelock import Timeout
 
+from src.runs.folder import RunFolder
 from src.runs.needs import Needs
 from src.runs.store import Held, RunStore
 
@@ -35,7 +36,13 @@ def train(
     wanted = wanted or {}
     with store.writing(RUN, wanted, force) as folder:
         folder.write_config(content)
+        probes_written(folder, wanted)
         folder.update_status(state=state, probes=wanted)
+
+
+def probes_written(folder: RunFolder, wanted: Needs) -> None:
+    for probe in wanted:
+        (folder.path / f"{probe}.parquet").touch()
 
 
 def content(store: RunStore) -> str:
@@ -73,6 +80,7 @@ class TestWriting:
         with store.writing(RUN, ICS | LANDSCAPE) as folder:
             assert folder.path != store.root / RUN and not folder.ended()
             folder.write_config("second")
+            probes_written(folder, ICS | LANDSCAPE)
             folder.update_status(state=state, probes=ICS | LANDSCAPE)
             assert content(store) == "first" and store.folder(RUN).serves(ICS)
         assert content(store) == "second"
@@ -80,6 +88,25 @@ class TestWriting:
         for wanted in ({}, ICS, LANDSCAPE, ICS | LANDSCAPE):
             with store.writing(RUN, wanted) as folder:
                 assert folder is None
+
+    def test_a_run_whose_table_is_gone_lacks_the_probe(self, store):
+        train(store, "first", wanted=ICS)
+        (store.folder(RUN).path / "ics.parquet").unlink()
+        assert not store.folder(RUN).serves(ICS) and store.folder(RUN).serves({})
+        store.folder(RUN).update_status(probe_failures={"ics": "failed at step 0: a reason"})
+        assert store.folder(RUN).serves(ICS)
+
+    def test_what_was_kept_and_probed_again_outlives_the_old_folder(self, store):
+        train(store, "first")
+        for name in ("checkpoints", "probed"):
+            (store.folder(RUN).path / name).mkdir()
+            (store.folder(RUN).path / name / "file").touch()
+        train(store, "second", wanted=ICS)
+        assert content(store) == "second"
+        assert {p.parent.name for p in store.folder(RUN).path.glob("*/file")} == {
+            "checkpoints",
+            "probed",
+        }
 
     def test_lets_go_after_an_error(self, store):
         with pytest.raises(Crash), store.writing(RUN, {}):
