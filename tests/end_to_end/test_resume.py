@@ -56,7 +56,7 @@ def equals_the_uninterrupted(command, uninterrupted, differences):
 @pytest.mark.slow
 def test_killed_at_random_steps(command, uninterrupted, checkpoint, equals_the_uninterrupted):
     delays = random.Random(3)
-    for _ in range(2):
+    for _ in range(4):
         process, before = command.start(*RUN), checkpoint()[1]
         wait_for(lambda before=before: checkpoint()[1] > before, process)
         time.sleep(delays.uniform(0, 0.5))
