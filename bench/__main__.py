@@ -66,13 +66,16 @@ def probes() -> list[Row]:
         lambda: network.probe("landscape", ["euclidean", "relative"]),
         lambda: network.probe("activations"),
     )
-    cadence = 100 * statistics.median(step)
-    paper = [s + b + 2 * d for s, b, d in zip(shift, both, distributions, strict=True)]
+    # Activations are looked at twice: at the step and at the next.
+    paper = [s + o + 2 * d for s, o, d in zip(shift, landscape, distributions, strict=True)]
+    pairs = [2 * d for d in distributions]
+    points = len(sizes) + 1
     return [
         ("shift, a layer / step", ratio(shift, step) / network.layers, "", 0.42),
-        ("landscape / (step sizes + 1) steps", ratio(landscape, step) / (len(sizes) + 1), "", 1.05),
-        ("probes=paper every 100 steps / training", statistics.median(paper) / cadence, "", 0.15),
-        ("activations / training", 2 * statistics.median(distributions) / cadence, "", 0.02),
+        ("landscape / (step sizes + 1) steps", ratio(landscape, step) / points, "", 1.05),
+        ("landscape with the relative metric / without", ratio(both, landscape), "", None),
+        ("probes=paper every 100 steps / training", ratio(paper, step) / 100, "", 0.15),
+        ("activations / training", ratio(pairs, step) / 100, "", 0.02),
     ]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from src.models.norms import BATCH_NORMS
 from src.probes import activations as activations_probe
 from src.probes import curvature as curvature_probe
-from src.probes.evaluation import Batch, LossFunction
+from src.probes.evaluation import Batch, Evaluation, LossFunction, untouched
 from src.probes.landscape import landscape as landscape_probe
 from src.probes.layers import default_layers
 from src.probes.shift import Shift, internal_covariate_shift
@@ -102,6 +102,10 @@ def landscape(view: View, settings: ProbesSettings) -> list[Row]:
     unit = view.lr if settings.step_sizes_are == "multiples" else 1.0
     sizes = [unit * size for size in settings.step_sizes]
     about, columns = [], []
+    precision = next(iter(view.before.values())).dtype
+    evaluation = Evaluation(view.network, view.loss_fn, view.batch, precision, view.weight_decay)
+    with untouched():
+        at_zero = evaluation.gradient(view.before, list(view.before))
     for metric in settings.metrics:
         for direction in settings.directions:
             given = None if direction == "gradient" else _random_direction(view)
@@ -109,6 +113,7 @@ def landscape(view: View, settings: ProbesSettings) -> list[Row]:
                 *(view.network, view.loss_fn, view.batch, view.before, sizes, given, metric),
                 weight_decay=view.weight_decay,
                 matched=metric == "relative",
+                at_zero=at_zero,
             )
             whole = (found.loss_at_zero, found.grad_norm, found.weight_norm)
             zero, norm, weight = (value.expand(len(sizes)) for value in whole)
@@ -160,30 +165,30 @@ def activations(view: View, settings: ProbesSettings) -> list[Row]:
     heard = activations_probe.activations(
         view.network, view.batch, view.before, {n: list(s.values()) for n, s in sites.items()}
     )
-    keys, found = [], []
-    spread: dict[tuple[str, int | None], activations_probe.Distribution] = {}
+    keys: list[tuple[Any, ...]] = []
+    found: dict[str, Tensor] = {}
     for layer, names in sites.items():
         for site, name in names.items():
             values = heard[layer][name]
             stream = generator(view.seed, "probe", "units", int(layer))
-            units = torch.randperm(values.shape[1], generator=stream)[: settings.units].tolist()
-            for unit in (None, *units):
-                part = values if unit is None else values[:, unit]
-                if (name, unit) not in spread:  # one module may stand at two sites
-                    spread[name, unit] = activations_probe.distribution(part)
-                keys.append((view.step, int(layer), name, site, unit))
-                found.append(spread[name, unit])
-    numbers_of = torch.stack(
-        [
-            torch.cat([torch.stack([d.mean, d.variance]), d.quantiles, d.edges, d.counts])
-            for d in found
-        ]
-    ).tolist()
+            units = torch.randperm(values.shape[1], generator=stream)[: settings.units]
+            keys += [(view.step, int(layer), name, site, unit) for unit in (None, *units.tolist())]
+            if name not in found:  # one module may stand at two sites
+                whole = values.movedim(1, -1).reshape(1, -1)  # not copied where channels lie last
+                parts = values.movedim(1, 0)[units].flatten(1)
+                found[name] = torch.cat([_spread(whole), _spread(parts)])
+    numbers_of = torch.cat([found[name] for _, _, name, _, unit in keys if unit is None])
     bins = activations_probe.BINS
     return [
         (*key, *row[:5], row[5 : 6 + bins], [int(count) for count in row[6 + bins :]])
-        for key, row in zip(keys, numbers_of, strict=True)
+        for key, row in zip(keys, numbers_of.tolist(), strict=True)
     ]
+
+
+def _spread(rows: Tensor) -> Tensor:
+    found = activations_probe.distribution(rows)
+    moments = torch.stack([found.mean, found.variance], 1)
+    return torch.cat([moments, found.quantiles, found.edges, found.counts], 1)
 
 
 def curvature(view: View, settings: ProbesSettings) -> list[Row]:

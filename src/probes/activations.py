@@ -13,14 +13,14 @@ BINS = 128
 
 @dataclass(frozen=True)
 class Distribution:
-    """How the values of one layer at one site, or of one of its units, are spread.
+    """How the values of a row are spread: a layer's at one site, or one of its units'.
 
     Attributes:
-        mean: A scalar.
-        variance: Biased, a scalar.
-        quantiles: The 15th, 50th and 85th percentiles, [3], interpolated in the histogram.
-        edges: The histogram's bin edges, [BINS + 1], from the least value to the greatest.
-        counts: How many values each bin has, [BINS].
+        mean: [rows].
+        variance: Biased, [rows].
+        quantiles: The 15th, 50th and 85th percentiles, [rows, 3], interpolated in the histogram.
+        edges: The histogram's bin edges, [rows, BINS + 1], from the least value to the greatest.
+        counts: How many values each bin has, [rows, BINS].
     """
 
     mean: Tensor
@@ -31,23 +31,26 @@ class Distribution:
 
 
 def distribution(values: Tensor) -> Distribution:
-    """Return the distribution of all entries of a tensor.
+    """Return the distribution of each row of ``values``, [rows, n].
 
-    Where one of them is not finite, neither are mean and variance, the quantiles and edges are NaN
-    and the counts 0.
+    Where one of a row is not finite, neither are its mean and variance, its quantiles and edges are
+    NaN and its counts 0.
     """
-    values = values.detach().flatten()
-    mean = values.mean()
-    variance = (values - mean).square().mean()  # torch's own takes twenty times as long on a CPU
-    low, high = torch.aminmax(values)
+    values = values.detach()
+    mean = values.mean(1)
+    scratch = values - mean[:, None]
+    # torch's own variance takes ten times as long on a CPU.
+    variance = torch.linalg.vector_norm(scratch, dim=1).square() / values.shape[1]
+    low, high = values.amin(1), values.amax(1)
     position = torch.linspace(0, 1, BINS + 1, dtype=values.dtype, device=values.device)
-    edges = low + (high - low) * position
-    if not torch.isfinite(high - low):
-        nothing = torch.full_like(edges, torch.nan)
-        return Distribution(mean, variance, nothing[:3], nothing, torch.zeros_like(edges[1:]))
-    width = torch.where(high > low, high - low, torch.ones_like(high))
-    bins = ((values - low) / width * BINS).long().clamp_(0, BINS - 1)
-    counts = torch.bincount(bins, minlength=BINS).to(values.dtype)
+    edges = low[:, None] + (high - low)[:, None] * position
+    width = torch.where(high > low, high - low, 1.0)[:, None]
+    torch.sub(values, low[:, None], out=scratch).div_(width).mul_(BINS).clamp_(max=BINS - 1)
+    # By way of int16, and counted in uint8: five times as fast as int64.
+    bins = scratch.to(torch.int16).to(torch.uint8)
+    counts = torch.stack([torch.bincount(row, minlength=256)[:BINS] for row in bins])
+    finite = torch.isfinite(high - low)[:, None]
+    counts, edges = torch.where(finite, counts, 0).to(edges), torch.where(finite, edges, torch.nan)
     return Distribution(mean, variance, _quantiles(edges, counts), edges, counts)
 
 
@@ -87,9 +90,12 @@ def activations(
 
 
 def _quantiles(edges: Tensor, counts: Tensor) -> Tensor:
-    cumulated = torch.cat([counts.new_zeros(1), counts.cumsum(0)]) / counts.sum()
+    zero = torch.zeros_like(counts[:, :1])
+    cumulated = torch.cat([zero, counts.cumsum(1)], 1) / counts.sum(1, keepdim=True)
     wanted = torch.tensor([0.15, 0.5, 0.85], dtype=edges.dtype, device=edges.device)
-    upper = torch.searchsorted(cumulated, wanted).clamp(1, len(counts))
-    below, above = cumulated[upper - 1], cumulated[upper]
+    upper = torch.searchsorted(cumulated, wanted.expand(len(edges), 3).contiguous())
+    upper = upper.clamp(1, counts.shape[1])
+    below, above = cumulated.gather(1, upper - 1), cumulated.gather(1, upper)
     share = (wanted - below) / (above - below)
-    return edges[upper - 1] + share * (edges[upper] - edges[upper - 1])
+    start, end = edges.gather(1, upper - 1), edges.gather(1, upper)
+    return start + share * (end - start)

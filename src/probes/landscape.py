@@ -48,6 +48,7 @@ def landscape(
     metric: str = "euclidean",
     weight_decay: float = 0.0,
     matched: bool = False,
+    at_zero: tuple[Tensor, list[Tensor]] | None = None,
 ) -> Landscape:
     """Return loss and gradient at theta(eta) for each step size.
 
@@ -69,6 +70,7 @@ def landscape(
         matched: Take every step size times ``‖g‖² / ‖D g‖²``, so that a step along the gradient
             promises the decrease of the loss, to first order, that it promises in the euclidean
             metric. D² is a hundred in a usual layer; the same eta would lead that much farther.
+        at_zero: ``L(theta)`` and g, as ``Evaluation.gradient`` returns them, where they are known.
 
     Raises:
         ValueError: If the metric is neither.
@@ -94,7 +96,7 @@ def landscape(
         return torch.stack([loss, norm(h), norm(torch._foreach_sub(h, g)), inner(g, h, D)])
 
     with untouched() as rewind:
-        loss_at_zero, g = evaluation.gradient(params, names)
+        loss_at_zero, g = at_zero or evaluation.gradient(params, names)
         d = g if direction is None else [direction[name].detach() for name in names]
         one = torch.ones_like(D)
         match = inner(g, g, one) / inner(g, g, D) if matched else one[0]

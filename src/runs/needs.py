@@ -8,6 +8,8 @@ from src.settings import PROBES, Settings
 
 Needs = dict[str, dict[str, Any]]
 
+_OWN_ROWS = ("metrics", "directions")  # lists: each entry has rows of its own
+
 
 def needs(settings: Settings) -> Needs:
     """Return, by probe a command asks for, its cadence and the settings it heeds."""
@@ -20,7 +22,8 @@ def needs(settings: Settings) -> Needs:
 def met(have: Needs, wanted: Needs) -> bool:
     """Tell whether a run that holds ``have`` serves a command that asks for ``wanted``.
 
-    A cadence serves another that is a multiple of it; all else must be equal.
+    A cadence serves another that is a multiple of it, two metrics serve one of them; all else must
+    be equal.
     """
     return all(probe in have and _serves(have[probe], asked) for probe, asked in wanted.items())
 
@@ -29,11 +32,16 @@ def merged(have: Needs, wanted: Needs) -> Needs:
     """Return what serves both; where two settings of a probe exclude each other, the wanted."""
     both = dict(have)
     for probe, asked in wanted.items():
-        every = math.gcd(asked["every"], have.get(probe, asked)["every"])
-        held = have.get(probe, asked) | {"every": every}
+        old = have.get(probe, asked)
+        held = old | {"every": math.gcd(asked["every"], old["every"])}
+        for key in _OWN_ROWS:
+            if key in asked:
+                held[key] = list(dict.fromkeys([*old.get(key, []), *asked[key]]))
         both[probe] = held if _serves(held, asked) else asked
     return both
 
 
 def _serves(have: dict[str, Any], asked: dict[str, Any]) -> bool:
-    return asked["every"] % have["every"] == 0 and have | {"every": asked["every"]} == asked
+    free = {"every", *(k for k in _OWN_ROWS if set(asked.get(k, ())) <= set(have.get(k, ())))}
+    held, wanted = ({k: v for k, v in side.items() if k not in free} for side in (have, asked))
+    return asked["every"] % have["every"] == 0 and held == wanted

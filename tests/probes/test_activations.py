@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,20 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from torch import nn
 
-from src.probes.activations import BINS, activations, distribution
+from src.probes.activations import BINS, Distribution, activations
+from src.probes.activations import distribution as distributions
+
+
+def distribution(values):
+    """Return the distribution of all values, looked at as one row beside two others."""
+    others = torch.stack([torch.zeros(values.numel()), torch.arange(values.numel())]).to(values)
+    rows = torch.cat([others[:1], values.reshape(1, -1), others[1:]])
+    alone, among = distributions(values.reshape(1, -1)), distributions(rows)
+    for field in fields(alone):
+        found, row = getattr(alone, field.name), getattr(among, field.name)
+        assert len(found) == 1 and len(row) == 3
+        torch.testing.assert_close(found[0], row[1], equal_nan=True)
+    return Distribution(*(getattr(alone, field.name)[0] for field in fields(alone)))
 
 
 class TestDistribution:

@@ -5,6 +5,7 @@ import torch
 from backpack.hessianfree.hvp import hessian_vector_product
 from torch import Tensor, nn
 
+from src.probes.evaluation import Evaluation
 from src.probes.landscape import Landscape, landscape
 
 cross_entropy = nn.functional.cross_entropy
@@ -291,3 +292,16 @@ def test_matched_step_sizes_promise_the_same_decrease(given, vgg, images, values
     for name in ("eta", "loss", "grad_diff", "beta"):
         torch.testing.assert_close(getattr(again, name), getattr(matched, name))
     torch.testing.assert_close(matched.eta[1] / matched.eta[0], plain.eta[1] / plain.eta[0])
+
+
+@pytest.mark.parametrize("variant", ["vgg_bn", "vgg_noisy"])
+def test_a_known_gradient_saves_an_evaluation_and_changes_nothing(variant, vgg, images, values):
+    network = vgg(f"model={variant}")
+    theta = values(network)
+    problem = (network, cross_entropy, images, theta, ETAS)
+    expected = landscape(*problem, metric="relative")
+    at_zero = Evaluation(*problem[:3], torch.float64).gradient(theta, list(theta))
+    passes = []
+    network.register_forward_hook(lambda *_: passes.append(1))
+    agree(landscape(*problem, metric="relative", at_zero=at_zero), expected, 0)
+    assert len(passes) == len(ETAS)

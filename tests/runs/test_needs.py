@@ -53,7 +53,8 @@ def test_what_a_probe_heeds_must_be_equal(asked, override):
     have, want = asked("probes=all"), asked("probes=all", override)
     assert {probe for probe in want if have[probe] != want[probe]} == HEEDED[override]
     for probe in want:
-        assert met(have, {probe: want[probe]}) == (probe not in HEEDED[override])
+        served = probe not in HEEDED[override] or override == "probes.metrics=[euclidean]"
+        assert met(have, {probe: want[probe]}) == served
 
 
 def test_every_probe_wanted_must_be_there(asked):
@@ -75,3 +76,17 @@ def test_of_settings_that_exclude_each_other_the_wanted_stay(asked):
     want = asked("probes=ics", "probes.precision=float64")
     both = merged(have, want)
     assert both == have | want and met(both, asked("probes=landscape", "probes.every=5"))
+
+
+@pytest.mark.parametrize("key", ["metrics", "directions"])
+def test_rows_asked_for_one_by_one_add_up(asked, key):
+    first, second = {"metrics": ("euclidean", "relative"), "directions": ("gradient", "random")}[
+        key
+    ]
+    one, other, both = (
+        asked("probes=landscape", f"probes.{key}=[{wanted}]")
+        for wanted in (first, second, f"{second},{first}")
+    )
+    assert met(both, one) and met(both, other) and not met(one, both) and not met(one, other)
+    together = merged(one, other)
+    assert met(together, both) and merged(together, one) == together
