@@ -21,10 +21,10 @@ TURNS = 5
 Row = tuple[str, float, str, float | None]
 
 
-def alternate(*competitors: Callable[[], float]) -> list[list[float]]:
+def alternate(*competitors: Callable[[], float], turns: int = TURNS) -> list[list[float]]:
     """Let competitors take turns; return each one's figures, turn by turn."""
-    turns = [[competitor() for competitor in competitors] for _ in range(TURNS)]
-    return [list(column) for column in zip(*turns, strict=True)]
+    figures = [[competitor() for competitor in competitors] for _ in range(turns)]
+    return [list(column) for column in zip(*figures, strict=True)]
 
 
 def ratio(over: list[float], under: list[float]) -> float:
@@ -65,6 +65,7 @@ def probes() -> list[Row]:
         lambda: network.probe("landscape"),
         lambda: network.probe("landscape", ["euclidean", "relative"]),
         lambda: network.probe("activations"),
+        turns=4 * TURNS,
     )
     # Activations are looked at twice: at the step and at the next.
     paper = [s + o + 2 * d for s, o, d in zip(shift, landscape, distributions, strict=True)]

@@ -49,7 +49,7 @@ class Probed:
 
     def step(self) -> float:
         """Return the seconds of a training step, the median of five."""
-        return _median(self._step)
+        return statistics.median(_seconds(self._step) for _ in range(5))
 
     def _step(self) -> None:
         self.optimiser.zero_grad()
@@ -57,7 +57,7 @@ class Probed:
         self.optimiser.step()
 
     def probe(self, name: str, metrics: Sequence[str] = ("euclidean",)) -> float:
-        """Return the seconds of a probe with its rows, the median of three."""
+        """Return the seconds of a probe with its rows."""
         parameters = list(self.model.network.named_parameters())
         gradient = {n: p.grad for n, p in parameters if p.grad is not None}
         before = {n: p.detach().clone() for n, p in parameters}
@@ -76,13 +76,10 @@ class Probed:
             exact=False,
         )
         settings = replace(self.settings.probes, metrics=list(metrics))
-        return _median(lambda: MEASURES[name](view, settings), repeats=3)
+        return _seconds(lambda: MEASURES[name](view, settings))
 
 
-def _median(call: Callable[[], object], repeats: int = 5) -> float:
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began

@@ -34,23 +34,26 @@ class Evaluation:
         self.model, self.loss_fn, self.weight_decay = model, loss_fn, weight_decay
         self.inputs, self.targets = (_cast(part, precision) for part in batch)
         self.precision = precision
+        own = {id(p): name for name, p in model.named_parameters()}
+        own |= {id(b): name for name, b in model.named_buffers()}
+        # Every place once: tie_weights would leave a module that stands in two places with
+        # the parameters given here (pytorch#164759).
+        self._places = {
+            f"{path}.{name}".lstrip("."): own[id(tensor)]
+            for path, module in model.named_modules()
+            for kind in (module.named_parameters, module.named_buffers)
+            for name, tensor in kind(recurse=False, remove_duplicate=False)
+        }
 
     def loss(self, params: Parameters) -> Tensor:
         """Return the loss at ``params``, a scalar with the graph back to them.
 
         Those that are not the model's are passed over.
         """
-        own = {id(p): params[name] for name, p in self.model.named_parameters()}
-        given = own | {id(b): _cast(b.clone(), self.precision) for b in self.model.buffers()}
-        # Every place once: tie_weights would leave a module that stands in two places with
-        # the parameters given here (pytorch#164759).
-        places = {
-            f"{path}.{name}".lstrip("."): given[id(tensor)]
-            for path, module in self.model.named_modules()
-            for kind in (module.named_parameters, module.named_buffers)
-            for name, tensor in kind(recurse=False, remove_duplicate=False)
-        }
-        outputs = functional_call(self.model, places, (self.inputs,), tie_weights=False)
+        own = {name: params[name] for name, _ in self.model.named_parameters()}
+        given = own | {n: _cast(b.clone(), self.precision) for n, b in self.model.named_buffers()}
+        point = {place: given[name] for place, name in self._places.items()}
+        outputs = functional_call(self.model, point, (self.inputs,), tie_weights=False)
         loss = self.loss_fn(outputs, self.targets)
         if self.weight_decay:
             squares = torch.stack([value.square().sum() for value in own.values()])
