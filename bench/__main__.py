@@ -16,6 +16,7 @@ from rich.table import Table
 from bench import training
 from bench.probes import Probed
 from bench.training import ROOT, settings
+from src.memory import keep_freed_memory
 
 TURNS = 5
 Row = tuple[str, float, str, float | None]
@@ -107,6 +108,7 @@ def commands() -> list[Row]:
 
 def main() -> None:
     """Measure, print the table, write ``bench.json``."""
+    keep_freed_memory()  # as training does
     rows = [*steps(), *probes(), *commands()]
     table = Table("what", "measured", "at most", box=None, pad_edge=False)
     for name, value, unit, limit in rows:

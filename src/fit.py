@@ -21,6 +21,7 @@ from src.callbacks.probing import Probing
 from src.callbacks.progress import ProgressLine
 from src.callbacks.record import Record
 from src.data.feed import Feed, feed
+from src.memory import keep_freed_memory
 from src.models.init import scale_to_unit_variance
 from src.models.network import Network
 from src.runs.folder import RunFolder
@@ -42,6 +43,7 @@ def fit(
         Diverged: If the training loss becomes NaN or infinite.
         Stopped: If a signal asks; the folder then holds a checkpoint of that step.
     """
+    keep_freed_memory()
     device = _device(settings)
     fed = feed(
         settings, device, _channels_last(settings, device), start=lambda: trainer.global_step
