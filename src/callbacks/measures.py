@@ -162,33 +162,34 @@ def activations(view: View, settings: ProbesSettings) -> list[Row]:
         }
         for layer in chosen
     }
-    heard = activations_probe.activations(
-        view.network, view.batch, view.before, {n: list(s.values()) for n, s in sites.items()}
-    )
-    keys: list[tuple[Any, ...]] = []
-    found: dict[str, Tensor] = {}
-    for layer, names in sites.items():
-        for site, name in names.items():
-            values = heard[layer][name]
-            stream = generator(view.seed, "probe", "units", int(layer))
-            units = torch.randperm(values.shape[1], generator=stream)[: settings.units]
-            keys += [(view.step, int(layer), name, site, unit) for unit in (None, *units.tolist())]
-            if name not in found:  # one module may stand at two sites
-                whole = values.movedim(1, -1).reshape(1, -1)  # not copied where channels lie last
-                parts = values.movedim(1, 0)[units].flatten(1)
-                found[name] = torch.cat([_spread(whole), _spread(parts)])
-    numbers_of = torch.cat([found[name] for _, _, name, _, unit in keys if unit is None])
+    layer_of = {name: int(layer) for layer, names in sites.items() for name in names.values()}
+    units: dict[str, Tensor] = {}
+    spread: dict[str, activations_probe.Distribution] = {}
+
+    measure = activations_probe.distribution
+
+    def hear(name: str, values: Tensor) -> None:
+        stream = generator(view.seed, "probe", "units", layer_of[name])
+        units[name] = torch.randperm(values.shape[1], generator=stream)[: settings.units]
+        whole = values.movedim(1, -1).reshape(1, -1)  # not copied where channels lie last
+        parts = values.movedim(1, 0)[units[name]].flatten(1)
+        spread[name] = activations_probe.joined([measure(whole), measure(parts)])
+
+    activations_probe.activations(view.network, view.batch, view.before, list(layer_of), hear)
+    places = [(layer, s, name) for layer, names in sites.items() for s, name in names.items()]
+    keys = [
+        (view.step, int(layer), name, site, unit)
+        for layer, site, name in places
+        for unit in (None, *units[name].tolist())
+    ]
+    found = activations_probe.joined([spread[name] for _, _, name in places])
+    moments = torch.stack([found.mean, found.variance], 1)
+    rows = torch.cat([moments, found.quantiles, found.edges, found.counts], 1).tolist()
     bins = activations_probe.BINS
     return [
         (*key, *row[:5], row[5 : 6 + bins], [int(count) for count in row[6 + bins :]])
-        for key, row in zip(keys, numbers_of.tolist(), strict=True)
+        for key, row in zip(keys, rows, strict=True)
     ]
-
-
-def _spread(rows: Tensor) -> Tensor:
-    found = activations_probe.distribution(rows)
-    moments = torch.stack([found.mean, found.variance], 1)
-    return torch.cat([moments, found.quantiles, found.edges, found.counts], 1)
 
 
 def curvature(view: View, settings: ProbesSettings) -> list[Row]:

@@ -1,7 +1,7 @@
 """The distributions of a network's activations (Santurkar et al. 2018, Fig. 1c, 2 and 8)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -18,84 +18,96 @@ class Distribution:
     Attributes:
         mean: [rows].
         variance: Biased, [rows].
-        quantiles: The 15th, 50th and 85th percentiles, [rows, 3], interpolated in the histogram.
-        edges: The histogram's bin edges, [rows, BINS + 1], from the least value to the greatest.
-        counts: How many values each bin has, [rows, BINS].
+        low: The least value, [rows].
+        high: The greatest, [rows].
+        counts: How many values each of BINS equal bins from the least to the greatest has,
+            [rows, BINS]; 0 where one of the row's values is not finite.
     """
 
     mean: Tensor
     variance: Tensor
-    quantiles: Tensor
-    edges: Tensor
+    low: Tensor
+    high: Tensor
     counts: Tensor
+
+    @property
+    def edges(self) -> Tensor:
+        """The bins' edges, [rows, BINS + 1]; NaN where one of the row's values is not finite."""
+        position = torch.linspace(0, 1, BINS + 1, dtype=self.low.dtype, device=self.low.device)
+        low, width = self.low[:, None], (self.high - self.low)[:, None]
+        return torch.where(torch.isfinite(width), low + width * position, torch.nan)
+
+    @property
+    def quantiles(self) -> Tensor:
+        """The 15th, 50th and 85th percentiles, [rows, 3], interpolated in the histogram."""
+        edges, counts = self.edges, self.counts
+        zero = torch.zeros_like(counts[:, :1])
+        cumulated = torch.cat([zero, counts.cumsum(1)], 1) / counts.sum(1, keepdim=True)
+        wanted = torch.tensor([0.15, 0.5, 0.85], dtype=edges.dtype, device=edges.device)
+        upper = torch.searchsorted(cumulated, wanted.expand(len(edges), 3).contiguous())
+        upper = upper.clamp(1, BINS)
+        below, above = cumulated.gather(1, upper - 1), cumulated.gather(1, upper)
+        start, end = edges.gather(1, upper - 1), edges.gather(1, upper)
+        return start + (wanted - below) / (above - below) * (end - start)
 
 
 def distribution(values: Tensor) -> Distribution:
-    """Return the distribution of each row of ``values``, [rows, n].
-
-    Where one of a row is not finite, neither are its mean and variance, its quantiles and edges are
-    NaN and its counts 0.
-    """
+    """Return the distribution of each row of ``values``, [rows, n]."""
     values = values.detach()
-    mean = values.mean(1)
+    mean, low, high = values.mean(1), values.amin(1), values.amax(1)
     scratch = values - mean[:, None]
     # torch's own variance takes ten times as long on a CPU.
     variance = torch.linalg.vector_norm(scratch, dim=1).square() / values.shape[1]
-    low, high = values.amin(1), values.amax(1)
-    position = torch.linspace(0, 1, BINS + 1, dtype=values.dtype, device=values.device)
-    edges = low[:, None] + (high - low)[:, None] * position
-    width = torch.where(high > low, high - low, 1.0)[:, None]
-    torch.sub(values, low[:, None], out=scratch).div_(width).mul_(BINS).clamp_(max=BINS - 1)
-    # By way of int16, and counted in uint8: five times as fast as int64.
+    width = (high - low)[:, None]
+    width = torch.where(width == 0, 1.0, width)
+    torch.sub(values, low[:, None], out=scratch).div_(width).mul_(BINS)
+    # By way of int16, and counted in uint8: five times as fast as int64. Only the greatest value
+    # comes to BINS; it belongs to the last bin.
     bins = scratch.to(torch.int16).to(torch.uint8)
-    counts = torch.stack([torch.bincount(row, minlength=256)[:BINS] for row in bins])
-    finite = torch.isfinite(high - low)[:, None]
-    counts, edges = torch.where(finite, counts, 0).to(edges), torch.where(finite, edges, torch.nan)
-    return Distribution(mean, variance, _quantiles(edges, counts), edges, counts)
+    counts = torch.stack([torch.bincount(row, minlength=256) for row in bins])
+    counts[:, BINS - 1] += counts[:, BINS]
+    counts = torch.where(torch.isfinite(width), counts[:, :BINS], 0).to(values)
+    return Distribution(mean, variance, low, high, counts)
+
+
+def joined(parts: Sequence[Distribution]) -> Distribution:
+    """Return the rows of several as those of one."""
+    columns = ([getattr(part, field.name) for part in parts] for field in fields(Distribution))
+    return Distribution(*map(torch.cat, columns))
 
 
 def activations(
-    model: nn.Module, batch: Batch, params: Parameters, sites: Mapping[str, Sequence[str]]
-) -> dict[str, dict[str, Tensor]]:
-    """Return what chosen modules put out on a batch, by layer and module.
+    model: nn.Module,
+    batch: Batch,
+    params: Parameters,
+    names: Collection[str],
+    hear: Callable[[str, Tensor], object],
+) -> None:
+    """Hand over what chosen modules put out on a batch.
 
     Args:
         model: Any module, used in its current mode.
         batch: ``(inputs, targets)``.
         params: The parameters by name; their precision is the probe's.
-        sites: For each layer the names of the modules to listen to.
+        names: The modules to listen to.
+        hear: Gets a module's name and output, before what follows may change that in place.
+
+    Raises:
+        AttributeError: If a module is not there.
     """
-    heard: dict[str, Tensor] = {}
-    wanted = {name for names in sites.values() for name in names}
     evaluation = Evaluation(model, lambda x, _: x, batch, next(iter(params.values())).dtype)
 
     def listen(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-            heard[name] = output.detach().clone()
+            hear(name, output.detach())
 
         return hook
 
-    handles = [
-        module.register_forward_hook(listen(name))
-        for name, module in model.named_modules()
-        if name in wanted
-    ]
+    modules = [(name, model.get_submodule(name)) for name in names]
+    handles = [module.register_forward_hook(listen(name)) for name, module in modules]
     try:
         with untouched(), torch.no_grad():
             evaluation.loss(params)
     finally:
         for handle in handles:
             handle.remove()
-    return {layer: {name: heard[name] for name in names} for layer, names in sites.items()}
-
-
-def _quantiles(edges: Tensor, counts: Tensor) -> Tensor:
-    zero = torch.zeros_like(counts[:, :1])
-    cumulated = torch.cat([zero, counts.cumsum(1)], 1) / counts.sum(1, keepdim=True)
-    wanted = torch.tensor([0.15, 0.5, 0.85], dtype=edges.dtype, device=edges.device)
-    upper = torch.searchsorted(cumulated, wanted.expand(len(edges), 3).contiguous())
-    upper = upper.clamp(1, counts.shape[1])
-    below, above = cumulated.gather(1, upper - 1), cumulated.gather(1, upper)
-    share = (wanted - below) / (above - below)
-    start, end = edges.gather(1, upper - 1), edges.gather(1, upper)
-    return start + share * (end - start)

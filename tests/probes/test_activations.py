@@ -1,4 +1,4 @@
-from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,8 +8,10 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from torch import nn
 
-from src.probes.activations import BINS, Distribution, activations
+from src.probes.activations import BINS, activations, joined
 from src.probes.activations import distribution as distributions
+
+NAMES = ("mean", "variance", "low", "high", "counts", "edges", "quantiles")
 
 
 def distribution(values):
@@ -17,11 +19,13 @@ def distribution(values):
     others = torch.stack([torch.zeros(values.numel()), torch.arange(values.numel())]).to(values)
     rows = torch.cat([others[:1], values.reshape(1, -1), others[1:]])
     alone, among = distributions(values.reshape(1, -1)), distributions(rows)
-    for field in fields(alone):
-        found, row = getattr(alone, field.name), getattr(among, field.name)
-        assert len(found) == 1 and len(row) == 3
-        torch.testing.assert_close(found[0], row[1], equal_nan=True)
-    return Distribution(*(getattr(alone, field.name)[0] for field in fields(alone)))
+    again = joined([distributions(row[None]) for row in rows])
+    for name in NAMES:
+        found = getattr(alone, name)
+        assert len(found) == 1 and len(getattr(among, name)) == 3
+        for other in (among, again):
+            torch.testing.assert_close(found[0], getattr(other, name)[1], equal_nan=True)
+    return SimpleNamespace(**{name: getattr(alone, name)[0] for name in NAMES})
 
 
 class TestDistribution:
@@ -84,44 +88,50 @@ class TestDistribution:
         assert found.counts[0] >= 1 and found.counts[-1] == 1
 
     @pytest.mark.parametrize("odd", [torch.nan, torch.inf, -torch.inf])
-    def test_a_value_that_is_not_finite(self, odd):
-        found = distribution(torch.tensor([1.0, odd, 2.0]))
+    @pytest.mark.parametrize("others", [(1.0, 2.0), ()])
+    def test_a_value_that_is_not_finite(self, odd, others):
+        found = distribution(torch.tensor([odd, *others]))
         assert not torch.isfinite(found.mean) and not torch.isfinite(found.variance)
         assert torch.isnan(found.quantiles).all() and torch.isnan(found.edges).all()
         assert found.quantiles.shape == (3,) and found.edges.shape == (BINS + 1,)
         assert found.counts.tolist() == [0] * BINS
 
 
-SITES = {"2": ["conv2", "norm2", "noise2"], "8": ["norm8"]}
+NAMES_HEARD = ["conv2", "norm2", "noise2", "norm8"]
+
+
+def hear(model, batch, params, names):
+    heard = {}
+    activations(model, batch, params, names, lambda name, x: heard.update({name: x.clone()}))
+    return heard
 
 
 class TestActivations:
     def test_are_those_of_a_training_pass(self, vgg, images, values):
         model = vgg("model=vgg_noisy")
-        found = activations(model, images, values(model), SITES)
+        found = hear(model, images, values(model), NAMES_HEARD)
         heard = {}
-        for name in ("conv2", "norm2", "noise2", "norm8"):
+        for name in NAMES_HEARD:
             model.get_submodule(name).register_forward_hook(
                 lambda *io, name=name: heard.update({name: io[2].detach().clone()})
             )
         model(images[0])
-        assert {layer: list(sites) for layer, sites in found.items()} == SITES
-        for sites in found.values():
-            for name, value in sites.items():
-                assert torch.equal(value, heard[name]), name
-        means = found["8"]["norm8"].mean((0, 2, 3))
+        assert list(found) == NAMES_HEARD
+        for name, value in found.items():
+            assert torch.equal(value, heard[name]), name
+        means = found["norm8"].mean((0, 2, 3))
         torch.testing.assert_close(means, model.get_submodule("norm8").bias.detach())
 
     def test_what_follows_in_place_does_not_reach_them(self, images):
         model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(inplace=True)).double()
         params = {name: p.detach() for name, p in model.named_parameters()}
-        found = activations(model, images, params, {"1": ["0"]})
-        torch.testing.assert_close(found["1"]["0"], model[0](images[0]))
+        found = hear(model, images, params, ["0"])
+        torch.testing.assert_close(found["0"], model[0](images[0]))
 
     def test_carry_no_graph(self, vgg, images):
         model = vgg("model=vgg_bn")
-        found = activations(model, images, dict(model.named_parameters()), {"1": ["conv1"]})
-        assert not found["1"]["conv1"].requires_grad
+        found = hear(model, images, dict(model.named_parameters()), ["conv1"])
+        assert not found["conv1"].requires_grad
 
     @pytest.mark.parametrize("place", ["before", "after"])
     def test_hooks_are_gone_when_the_pass_raises(self, place, vgg, images, values):
@@ -129,12 +139,12 @@ class TestActivations:
         where = "conv1" if place == "before" else "linear9"
         own = model.get_submodule(where).register_forward_pre_hook(lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            activations(model, images, values(model), {"2": ["conv2", "norm2"]})
+            hear(model, images, values(model), ["conv2", "norm2"])
         own.remove()
         assert not any(module._forward_hooks for module in model.modules())
         model(images[0])
 
     def test_a_module_that_is_not_there(self, vgg, images, values):
-        with pytest.raises(KeyError, match="norm2"):
+        with pytest.raises(AttributeError, match="norm2"):
             model = vgg("model=vgg")
-            activations(model, images, values(model), {"2": ["conv2", "norm2"]})
+            hear(model, images, values(model), ["conv2", "norm2"])

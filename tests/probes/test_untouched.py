@@ -50,8 +50,9 @@ def theory(model, loss_fn, batch, params):
 
 
 def listen(model, loss_fn, batch, params):
-    found = activations(model, batch, params, {"2": ["norm2"], "8": ["conv8"]})
-    return [value for sites in found.values() for value in sites.values()]
+    heard: list[Tensor] = []
+    activations(model, batch, params, ["norm2", "conv8"], lambda _, x: heard.append(x.clone()))
+    return heard
 
 
 PROBES = [shift, fallback, loss_landscape, gradient_curvature, eigenvalue, theory, listen]
