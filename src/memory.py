@@ -3,7 +3,7 @@
 import ctypes
 from contextlib import suppress
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
@@ -11,9 +11,9 @@ def keep_freed_memory() -> None:
 
     By default glibc gives blocks of megabytes back to the system at every step, which then hands
     them out again zeroed, page by page: a fifth or more of a small network's step. What is kept is
-    the most that was used at once. Without glibc there is nothing to do.
+    the most that was used at once, and the gaps in it. Without glibc there is nothing to do.
     """
     with suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, 32 * 2**20)  # the largest that glibc takes
-        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_MMAP_MAX, 0)  # no block is mapped by itself
+        mallopt(_TRIM_THRESHOLD, -1)  # and the heap never shrinks

@@ -1,4 +1,7 @@
-"""From each probe's tensors to the rows of its table, with one host synchronisation a probe."""
+"""From each probe's tensors to the rows of its table, with one host synchronisation a probe.
+
+But activations on CUDA: counting what falls into bins waits for the device, once a row.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -166,14 +169,12 @@ def activations(view: View, settings: ProbesSettings) -> list[Row]:
     units: dict[str, Tensor] = {}
     spread: dict[str, activations_probe.Distribution] = {}
 
-    measure = activations_probe.distribution
-
     def hear(name: str, values: Tensor) -> None:
         stream = generator(view.seed, "probe", "units", layer_of[name])
         units[name] = torch.randperm(values.shape[1], generator=stream)[: settings.units]
         whole = values.movedim(1, -1).reshape(1, -1)  # not copied where channels lie last
-        parts = values.movedim(1, 0)[units[name]].flatten(1)
-        spread[name] = activations_probe.joined([measure(whole), measure(parts)])
+        rows = [whole, values.movedim(1, 0)[units[name]].flatten(1)][: 1 + bool(settings.units)]
+        spread[name] = activations_probe.joined(list(map(activations_probe.distribution, rows)))
 
     activations_probe.activations(view.network, view.batch, view.before, list(layer_of), hear)
     places = [(layer, s, name) for layer, names in sites.items() for s, name in names.items()]

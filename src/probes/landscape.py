@@ -93,9 +93,7 @@ def landscape(
     def at(size: float) -> Tensor:
         moved = torch._foreach_add(theta, path, alpha=-size)
         loss, h = evaluation.gradient(dict(zip(names, moved, strict=True)), names)
-        length, product = norm(h), inner(g, h, D)
-        torch._foreach_sub_(h, g)
-        return torch.stack([loss, length, norm(h), product])
+        return torch.stack([loss, norm(h), norm(torch._foreach_sub(h, g)), inner(g, h, D)])
 
     with untouched() as rewind:
         loss_at_zero, g = at_zero or evaluation.gradient(params, names)

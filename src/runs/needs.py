@@ -22,8 +22,8 @@ def needs(settings: Settings) -> Needs:
 def met(have: Needs, wanted: Needs) -> bool:
     """Tell whether a run that holds ``have`` serves a command that asks for ``wanted``.
 
-    A cadence serves another that is a multiple of it, two metrics serve one of them; all else must
-    be equal.
+    A cadence serves another that is a multiple of it; several metrics or directions serve some of
+    them; all else must be equal.
     """
     return all(probe in have and _serves(have[probe], asked) for probe, asked in wanted.items())
 
@@ -34,10 +34,12 @@ def merged(have: Needs, wanted: Needs) -> Needs:
     for probe, asked in wanted.items():
         old = have.get(probe, asked)
         held = old | {"every": math.gcd(asked["every"], old["every"])}
-        for key in _OWN_ROWS:
-            if key in asked:
-                held[key] = list(dict.fromkeys([*old.get(key, []), *asked[key]]))
-        both[probe] = held if _serves(held, asked) else asked
+        rows = {
+            key: list(dict.fromkeys([*old.get(key, []), *asked[key]]))
+            for key in _OWN_ROWS
+            if key in asked
+        }
+        both[probe] = (held if _serves(held | rows, asked) else asked) | rows
     return both
 
 

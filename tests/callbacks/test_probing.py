@@ -371,3 +371,9 @@ def test_a_run_begun_with_other_probes_begins_anew(run, monkeypatch):
             run("run", "probes=none", "checkpoint_every=2")
     folder = run("run", "probes=ics")
     assert set(table(folder, "ics")["step"]) == {0, 1, 2}
+
+
+def test_activations_of_no_unit_by_itself(run):
+    rows = table(run("run", "probes=activations", "probes.units=0"), "activations")
+    assert rows["unit"].is_null().all() and rows["step"].unique().to_list() == [0, 1, 2]
+    assert rows["variance"].is_finite().all()

@@ -68,6 +68,14 @@ class TestDistribution:
         counts, _ = np.histogram(values.double().numpy(), found.edges.double().numpy())
         assert np.abs(counts - found.counts.numpy()).max() <= 2  # a value on an edge, rounded
 
+    @pytest.mark.parametrize("rows", [1, 2])
+    def test_moments_of_a_long_row(self, rows):
+        values = torch.randn(rows, 2**22, generator=torch.Generator().manual_seed(0)) + 1
+        found, exact = distributions(values), values.double()
+        torch.testing.assert_close(found.mean.double(), exact.mean(1), rtol=1e-6, atol=0)
+        variance = exact.var(1, correction=0)
+        torch.testing.assert_close(found.variance.double(), variance, rtol=1e-6, atol=0)
+
     def test_by_hand(self):
         found = distribution(torch.tensor([[0.0, 1.0], [3.0, 4.0]]))
         assert (found.mean, found.variance) == (2, 2.5)

@@ -305,3 +305,26 @@ def test_a_known_gradient_saves_an_evaluation_and_changes_nothing(variant, vgg, 
     network.register_forward_hook(lambda *_: passes.append(1))
     agree(landscape(*problem, metric="relative", at_zero=at_zero), expected, 0)
     assert len(passes) == len(ETAS)
+
+
+def test_parameters_that_share_a_gradient_tensor():
+    class Sum(nn.Module):
+        """A linear map whose weight is the sum of two: autograd gives both the same tensor."""
+
+        def __init__(self, weight: Tensor) -> None:
+            super().__init__()
+            self.a, self.b = nn.Parameter(weight / 3), nn.Parameter(2 * weight / 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ (self.a + self.b)
+
+    stream = torch.Generator().manual_seed(0)
+    x = torch.randn(20, 6, generator=stream, dtype=torch.float64)
+    weight = torch.randn(6, 4, generator=stream, dtype=torch.float64)
+    batch = (x, torch.arange(20) % 4)
+    both, alone = Sum(weight), nn.Linear(6, 4, bias=False).double()
+    found = landscape(both, cross_entropy, batch, dict(both.named_parameters()), ETAS)
+    # Both move, so their sum moves twice as far.
+    one = landscape(alone, cross_entropy, batch, {"weight": weight.T}, [2 * eta for eta in ETAS])
+    torch.testing.assert_close(found.loss, one.loss)
+    torch.testing.assert_close(found.grad_diff, 2**0.5 * one.grad_diff)

@@ -90,3 +90,11 @@ def test_rows_asked_for_one_by_one_add_up(asked, key):
     assert met(both, one) and met(both, other) and not met(one, both) and not met(one, other)
     together = merged(one, other)
     assert met(together, both) and merged(together, one) == together
+
+
+def test_a_metric_held_stays_when_other_settings_change(asked):
+    held = asked("probes=landscape", "probes.metrics=[euclidean,relative]")
+    wanted = asked("probes=landscape", "probes.step_sizes=[0.01]")
+    together = merged(held, wanted)
+    assert met(together, wanted) and not met(together, held)
+    assert together["landscape"]["metrics"] == ["euclidean", "relative"]
