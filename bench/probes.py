@@ -29,7 +29,7 @@ class Probed:
         self.settings = chosen
         self.model = models.build(chosen, classes=10).to(memory_format=torch.channels_last)
         self.batch = batches_of(chosen).batch(0)
-        self.optimiser = torch.optim.SGD(self.model.parameters(), lr=1e-6)  # it stays where it is
+        self.optimiser = torch.optim.SGD(self.model.parameters(), lr=0.0)  # it stays where it is
         self.layers = len(default_layers(self.model.network))
         kept: dict[int, int] = {}
 
@@ -53,8 +53,10 @@ class Probed:
 
     def _step(self) -> None:
         self.optimiser.zero_grad()
-        self._loss().backward()
+        loss = self._loss()
+        loss.backward()
         self.optimiser.step()
+        self.loss = loss.detach()
 
     def probe(self, name: str, metrics: Sequence[str] = ("euclidean",)) -> float:
         """Return the seconds of a probe with its rows."""
@@ -68,12 +70,13 @@ class Probed:
             batch=self.batch,
             before=before,
             after={n: p - 1e-3 * gradient[n] for n, p in before.items()},
+            loss=self.loss,
             gradient=gradient,
             lr=self.settings.optim.lr,
             weight_decay=0.0,
             seed=0,
             fixed=lambda: [self.batch],
-            exact=False,
+            exact=True,
         )
         settings = replace(self.settings.probes, metrics=list(metrics))
         return _seconds(lambda: MEASURES[name](view, settings))

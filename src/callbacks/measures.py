@@ -35,12 +35,13 @@ class View:
         batch: What the probes evaluate.
         before: The parameters before the update, by name, in the probes' precision.
         after: The same after it.
+        loss: The measured loss in the step itself, a scalar.
         gradient: Of the measured loss, from what the optimiser was given, by name.
         lr: The learning rate.
         weight_decay: Coefficient of the L2 term in the measured loss; 0 for the data's alone.
         seed: The run's.
         fixed: Gives batches that stay the same throughout the run, to those who want them.
-        exact: Whether training computes in the probe's precision.
+        exact: Whether training computed loss and gradient on the probes' batch, in their precision.
     """
 
     step: int
@@ -49,6 +50,7 @@ class View:
     batch: Batch
     before: dict[str, Tensor]
     after: dict[str, Tensor]
+    loss: Tensor
     gradient: dict[str, Tensor]
     lr: float
     weight_decay: float
@@ -81,7 +83,7 @@ def ics(view: View, settings: ProbesSettings) -> list[Row]:
     columns = [shift.l2, shift.cosine, shift.relative, shift.grad_norm, shift.grad_norm_after]
     values = torch.stack([*columns, weights, _strangeness(shift, view)], dim=1).tolist()
     strangest = max(row.pop() for row in values)
-    if settings.batch == "training" and view.exact and strangest > 1:
+    if view.exact and strangest > 1:
         raise GradientMismatch("the probe's G is not the gradient that the optimiser was given")
     numbers = _numbers(view.network)
     return [
@@ -105,10 +107,7 @@ def landscape(view: View, settings: ProbesSettings) -> list[Row]:
     unit = view.lr if settings.step_sizes_are == "multiples" else 1.0
     sizes = [unit * size for size in settings.step_sizes]
     about, columns = [], []
-    precision = next(iter(view.before.values())).dtype
-    evaluation = Evaluation(view.network, view.loss_fn, view.batch, precision, view.weight_decay)
-    with untouched():
-        at_zero = evaluation.gradient(view.before, list(view.before))
+    at_zero = _at_zero(view)
     for metric in settings.metrics:
         for direction in settings.directions:
             given = None if direction == "gradient" else _random_direction(view)
@@ -130,6 +129,16 @@ def landscape(view: View, settings: ProbesSettings) -> list[Row]:
             about, torch.cat(columns).tolist(), strict=True
         )
     ]
+
+
+def _at_zero(view: View) -> tuple[Tensor, list[Tensor]]:
+    """Return loss and gradient before the update: the step's own, or evaluated."""
+    if view.exact:
+        return view.loss, [view.gradient[name] for name in view.before]
+    precision = next(iter(view.before.values())).dtype
+    evaluation = Evaluation(view.network, view.loss_fn, view.batch, precision, view.weight_decay)
+    with untouched():
+        return evaluation.gradient(view.before, list(view.before))
 
 
 def _random_direction(view: View) -> dict[str, Tensor]:

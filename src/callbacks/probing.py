@@ -68,7 +68,8 @@ class Probing(pl.Callback):
         for name in self._due:
             chosen = self.probes[name]
             try:
-                view = self._view(trainer.global_step - 1, pl_module, chosen, batch)
+                loss = outputs["loss"].detach()
+                view = self._view(trainer.global_step - 1, pl_module, chosen, batch, loss)
                 rows = MEASURES[name](view, chosen)
             except Exception as error:
                 self.failures[name] = f"failed at step {trainer.global_step - 1}: {error}"
@@ -101,7 +102,9 @@ class Probing(pl.Callback):
         """Take it back from the checkpoint."""
         self.failures = state_dict["failures"]
 
-    def _view(self, step: int, module: Any, chosen: ProbesSettings, batch: Batch) -> View:
+    def _view(
+        self, step: int, module: Any, chosen: ProbesSettings, batch: Batch, loss: Tensor
+    ) -> View:
         precision = getattr(torch, chosen.precision)
         fixed = partial(self.fixed, chosen.fixed_batches)
         after = {name: p.detach().to(precision) for name, p in module.network.named_parameters()}
@@ -110,6 +113,8 @@ class Probing(pl.Callback):
         if chosen.objective == "penalised" and optim.weight_decay:
             weight_decay = optim.weight_decay
             gradient = {n: g + weight_decay * self._before[n] for n, g in gradient.items()}
+            squares = torch.stack([p.square().sum() for p in self._before.values()])
+            loss = loss + weight_decay / 2 * squares.sum()
         return View(
             step=step,
             network=module.network,
@@ -117,12 +122,14 @@ class Probing(pl.Callback):
             batch=batch if chosen.batch == "training" else fixed()[0],
             before={name: value.to(precision) for name, value in self._before.items()},
             after=after,
+            loss=loss,
             gradient=gradient,
             lr=optim.lr,
             weight_decay=weight_decay,
             seed=module.settings.seed,
             fixed=fixed,
-            exact=_PRECISIONS.get(module.settings.precision) == precision,
+            exact=chosen.batch == "training"
+            and _PRECISIONS.get(module.settings.precision) == precision,
         )
 
 

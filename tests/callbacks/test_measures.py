@@ -1,5 +1,7 @@
 """From a probe's tensors to rows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,7 +27,8 @@ def view(settings, tmp_path):
     digits = data.load("digits", tmp_path)
     images = data.Normaliser(digits.mean, digits.std)(digits.train_images[:16])
     batch = images, digits.train_labels[:16]
-    model.loss(model.network(batch[0]), batch[1]).backward()
+    loss = model.loss(model.network(batch[0]), batch[1])
+    loss.backward()
     before = {name: p.detach().clone() for name, p in model.network.named_parameters()}
     gradient = {name: p.grad for name, p in model.network.named_parameters()}
     return View(
@@ -35,6 +38,7 @@ def view(settings, tmp_path):
         batch=batch,
         before=before,
         after={name: p - 0.1 * gradient[name] for name, p in before.items()},
+        loss=loss.detach(),
         gradient=gradient,
         lr=0.1,
         weight_decay=0.0,
@@ -54,3 +58,15 @@ def test_a_probe_waits_once_for_its_numbers(name, view, monkeypatch):
         assert torch.ones(1).item() == 1 and Reads.count == 1  # it does see them
         rows = MEASURES[name](*view)
     assert rows and Reads.count == 1 and len(lists) == 1
+
+
+def test_the_step_s_own_gradient_saves_the_landscape_an_evaluation(view):
+    exact, settings = view
+    passes = []
+    exact.network.register_forward_hook(lambda *_: passes.append(1))
+    own = MEASURES["landscape"](exact, settings)
+    taken = len(passes)
+    evaluated = MEASURES["landscape"](replace(exact, exact=False), settings)
+    assert taken == len(settings.step_sizes) and len(passes) == 2 * taken + 1
+    for one, other in zip(own, evaluated, strict=True):
+        assert one[:3] == other[:3] and one[3:] == pytest.approx(other[3:], rel=1e-4)
