@@ -23,7 +23,8 @@ $(INSTALLED): requirements.lock
 
 demo: setup ## train four nets at two rates on the digits and judge the claims: three minutes or more, no data needed
 	$(BIN)/python -m src.train -m data=digits scale=smoke model.depth=11 max_steps=200 seed=0,1,2 \
-	  model=vgg,vgg_bn,vgg_noisy,vgg_plain_noisy optim.lr=0.1,0.5 probes=paper "probes.metrics=[euclidean,relative]" noise.passes=1 runs_dir=demo/runs $(ARGS)
+	  model=vgg,vgg_bn,vgg_noisy,vgg_plain_noisy optim.lr=0.1,0.5 probes=paper "probes.metrics=[euclidean,relative]" \
+	  noise.passes=1 runs_dir=demo/runs $(ARGS)
 	$(BIN)/python -m src.report demo/runs --out demo/report --logger none
 
 test: setup ## run the tests (ARGS="-k shift" for some)

@@ -167,14 +167,14 @@ def activations(view: View, settings: ProbesSettings) -> list[Row]:
     numbers = _numbers(view.network)
     chosen = settings.layers or sorted(set(numbers.values()))[:-1]
     sites = {
-        str(layer): {
+        layer: {
             site: name
             for site, kinds in SITES.items()
             if (name := next((f"{k}{layer}" for k in kinds if f"{k}{layer}" in children), None))
         }
         for layer in chosen
     }
-    layer_of = {name: int(layer) for layer, names in sites.items() for name in names.values()}
+    layer_of = {name: layer for layer, names in sites.items() for name in names.values()}
     units: dict[str, Tensor] = {}
     spread: dict[str, activations_probe.Distribution] = {}
 
@@ -182,13 +182,15 @@ def activations(view: View, settings: ProbesSettings) -> list[Row]:
         stream = generator(view.seed, "probe", "units", layer_of[name])
         units[name] = torch.randperm(values.shape[1], generator=stream)[: settings.units]
         whole = values.movedim(1, -1).reshape(1, -1)  # not copied where channels lie last
-        rows = [whole, values.movedim(1, 0)[units[name]].flatten(1)][: 1 + bool(settings.units)]
-        spread[name] = activations_probe.joined(list(map(activations_probe.distribution, rows)))
+        parts = [whole]
+        if settings.units:
+            parts.append(values.movedim(1, 0)[units[name]].flatten(1))
+        spread[name] = activations_probe.joined([activations_probe.distribution(p) for p in parts])
 
     activations_probe.activations(view.network, view.batch, view.before, list(layer_of), hear)
     places = [(layer, s, name) for layer, names in sites.items() for s, name in names.items()]
     keys = [
-        (view.step, int(layer), name, site, unit)
+        (view.step, layer, name, site, unit)
         for layer, site, name in places
         for unit in (None, *units[name].tolist())
     ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from src.callbacks.measures import MEASURES, Row, View
-from src.probes.evaluation import Batch
+from src.probes.evaluation import Batch, penalty
 from src.runs.folder import RunFolder
 from src.runs.tables import Table
 from src.settings import ProbesSettings
@@ -113,8 +113,7 @@ class Probing(pl.Callback):
         if chosen.objective == "penalised" and optim.weight_decay:
             weight_decay = optim.weight_decay
             gradient = {n: g + weight_decay * self._before[n] for n, g in gradient.items()}
-            squares = torch.stack([p.square().sum() for p in self._before.values()])
-            loss = loss + weight_decay / 2 * squares.sum()
+            loss = loss + penalty(self._before, weight_decay)
         return View(
             step=step,
             network=module.network,

@@ -56,8 +56,7 @@ class Evaluation:
         outputs = functional_call(self.model, point, (self.inputs,), tie_weights=False)
         loss = self.loss_fn(outputs, self.targets)
         if self.weight_decay:
-            squares = torch.stack([value.square().sum() for value in own.values()])
-            loss = loss + self.weight_decay / 2 * squares.sum()
+            loss = loss + penalty(own, self.weight_decay)
         return loss
 
     def gradient(self, params: Parameters, names: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
@@ -70,6 +69,12 @@ class Evaluation:
         with torch.enable_grad():
             loss = self.loss(point)
         return loss.detach(), list(torch.autograd.grad(loss, leaves, materialize_grads=True))
+
+
+def penalty(params: Parameters, weight_decay: float) -> Tensor:
+    """Return the L2 term ``weight_decay / 2 * ‖theta‖²``, a scalar."""
+    squares = torch.stack([value.square().sum() for value in params.values()])
+    return weight_decay / 2 * squares.sum()
 
 
 @contextmanager

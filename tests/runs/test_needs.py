@@ -80,9 +80,8 @@ def test_of_settings_that_exclude_each_other_the_wanted_stay(asked):
 
 @pytest.mark.parametrize("key", ["metrics", "directions"])
 def test_rows_asked_for_one_by_one_add_up(asked, key):
-    first, second = {"metrics": ("euclidean", "relative"), "directions": ("gradient", "random")}[
-        key
-    ]
+    entries = {"metrics": ("euclidean", "relative"), "directions": ("gradient", "random")}
+    first, second = entries[key]
     one, other, both = (
         asked("probes=landscape", f"probes.{key}=[{wanted}]")
         for wanted in (first, second, f"{second},{first}")
