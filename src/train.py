@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from src.compose import SettingsError, one_line, screened, settings_of
 from src.runs.identity import run_name
 from src.runs.needs import merged, needs
-from src.runs.store import Held, RunStore
+from src.runs.lease import Held
+from src.runs.store import RunStore
 
 
 def cell(config: DictConfig) -> str:

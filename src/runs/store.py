@@ -7,14 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from src.runs.folder import RunFolder, read_json, whole
+from src.runs.lease import Holder, holder, only_writer
 from src.runs.needs import Needs, merged
-
-
-class Held(Exception):
-    """Another process is writing this run."""
 
 
 class RunStore:
@@ -40,13 +37,9 @@ class RunStore:
             force: Train it again even if it has them all.
 
         Raises:
-            Held: If another process writes this run.
+            Held: If another process, which is named, writes this run.
         """
-        try:
-            held = self._lock(name, timeout=0).acquire()
-        except Timeout:
-            raise Held(f"{name} is being trained by another process") from None
-        with held:
+        with only_writer(self._lease(name)):
             final, beside = self.folder(name), RunFolder(self.root / ".again" / name)
             self._adopt(beside, final)
             if final.serves(wanted) and not force:
@@ -63,7 +56,8 @@ class RunStore:
         """Add cells (overrides, run, probes) to the manifest ``sweeps/<sweep>.json``."""
         path = self.root / "sweeps" / f"{sweep}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock(f"sweep-{sweep}", timeout=60):
+        (locks := self.root / ".locks").mkdir(exist_ok=True)
+        with FileLock(locks / f"sweep-{sweep}.lock", timeout=60):
             known = (read_json(path) or {"cells": []})["cells"]
             by_run: dict[str, dict[str, Any]] = {}
             for cell in [*known, *cells]:
@@ -73,10 +67,12 @@ class RunStore:
                 text = json.dumps({"sweep": sweep, "cells": list(by_run.values())}, indent=1)
                 temporary.write_text(text + "\n")
 
-    def _lock(self, name: str, timeout: float) -> FileLock:
-        folder = self.root / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{name}.lock", timeout=timeout)
+    def writer(self, name: str) -> Holder | None:
+        """Return the process that writes a run, dead or alive; None where it left in good order."""
+        return holder(self._lease(name))
+
+    def _lease(self, name: str) -> Path:
+        return self.root / ".locks" / f"{name}.lease"
 
     @staticmethod
     def _adopt(beside: RunFolder, final: RunFolder) -> None:

@@ -1,0 +1,116 @@
+"""A run's one writer: who it is, and whether it still lives."""
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import LeaseCompromise, SoftFileLease, Timeout
+
+# Every process of every host must agree on these.
+LEASE_SECONDS = 30.0
+HEARTBEAT_SECONDS = 5.0
+
+
+class Held(Exception):
+    """Another process is writing this run."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that writes a run.
+
+    Attributes:
+        host: Its machine.
+        pid: Its number there.
+        silent: Seconds since its last sign of life, by the clock of the file system.
+    """
+
+    host: str
+    pid: int
+    silent: float
+
+    @property
+    def dead(self) -> bool:
+        """Whether it has been silent for longer than a living process ever is."""
+        return self.silent > LEASE_SECONDS
+
+
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Hold the lease at ``path``, refreshed by a thread until the context ends.
+
+    A dead process of this host makes way at once, one of another host when its lease has not been
+    refreshed for ``LEASE_SECONDS`` of our own watching: the hosts' clocks may differ.
+
+    Raises:
+        Held: If a process that lives holds it.
+    """
+    lease = SoftFileLease(
+        path,
+        lease_duration=LEASE_SECONDS,
+        heartbeat_interval=HEARTBEAT_SECONDS,
+        on_compromise=_end,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lease.acquire(blocking=False)
+    except Timeout:
+        _outlast(lease, path)
+    try:
+        yield
+    finally:
+        lease.release()
+
+
+def holder(path: Path) -> Holder | None:
+    """Return who holds the lease at ``path``, dead or alive; None where nobody does."""
+    owner = SoftFileLease(path, lease_duration=LEASE_SECONDS).owner
+    beat = _beat(path)
+    if owner is None or beat is None:
+        return None
+    return Holder(owner.hostname, owner.pid, max(_now(path.parent) - beat, 0.0))
+
+
+def _outlast(lease: SoftFileLease, path: Path) -> None:
+    """Take over from a holder of another host that shows no sign of life."""
+    owner, before = lease.owner, _beat(path)
+    here = owner is not None and owner.hostname == platform.node()  # then it is known to live
+    patience = 0 if here else LEASE_SECONDS + HEARTBEAT_SECONDS
+    try:
+        lease.acquire(timeout=patience, cancel_check=lambda: _beat(path) not in (before, None))
+    except Timeout:
+        who = f"process {owner.pid} on {owner.hostname}" if owner else "another process"
+        raise Held(f"{path.stem} is being trained by {who}") from None
+
+
+def _end(loss: LeaseCompromise) -> None:
+    """End this process, which was suspended for so long that another may have taken its place.
+
+    At once: an orderly stop would write into a folder that is no longer its own.
+    """
+    name = Path(loss.lock_file).stem
+    sys.stderr.write(f"{name}: this process has lost its run ({loss.reason}) and ends; start again\n")
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def _beat(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _now(folder: Path) -> float:
+    """Return the time by the clock that dates the files of a folder, which another host may keep."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:  # a folder one may only read
+        return time.time()

@@ -1,0 +1,111 @@
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from src.runs import lease
+from src.runs.lease import Held, holder, only_writer
+
+HOLD = """
+import socket, sys
+from pathlib import Path
+from src.runs import lease
+lease.LEASE_SECONDS, lease.HEARTBEAT_SECONDS = 1.0, 0.2
+if sys.argv[2]:
+    socket.gethostname = lambda: sys.argv[2]
+with lease.only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / ".locks" / "vgg-01234567.lease"
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch):
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.2)
+
+
+@pytest.fixture
+def other(path):
+    """Starts a process that holds the lease, on this host or one of another name."""
+    started = []
+
+    def start(host: str = "") -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(path), host],
+            **{"stdin": pipe, "stdout": pipe, "stderr": pipe, "text": True},
+        )
+        started.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_nobody_holds_what_was_left_in_good_order(path):
+    with only_writer(path):
+        found = holder(path)
+        assert (found.pid, found.host, found.dead) == (os.getpid(), platform.node(), False)
+    assert holder(path) is None and not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("host", ["", "elsewhere"])
+def test_the_second_says_who_holds_it(path, other, host):
+    process = other(host)
+    who = f"vgg-01234567 is being trained by process {process.pid} on {host or platform.node()}"
+    with pytest.raises(Held, match=f"^{who}$"), only_writer(path):
+        raise AssertionError("two writers")
+    assert process.poll() is None and not holder(path).dead
+    process.communicate()  # ends its input, and so the process
+    with only_writer(path):
+        assert holder(path).pid == os.getpid()
+
+
+@pytest.mark.parametrize("host", ["", "elsewhere"])
+def test_a_dead_holder_makes_way(path, other, host):
+    process = other(host)
+    process.kill()
+    process.wait()
+    assert holder(path).pid == process.pid, "its lease is still there"
+    with only_writer(path):
+        assert holder(path).pid == os.getpid()
+
+
+def test_a_holder_that_has_been_silent_is_dead(path, other):
+    other("elsewhere").kill()
+    while not (found := holder(path)).dead:
+        time.sleep(0.05)
+    assert found.host == "elsewhere" and found.silent > 1
+
+
+def test_no_clock_but_the_file_system_s_counts(path, other, monkeypatch):
+    other("elsewhere")
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert not holder(path).dead
+    with pytest.raises(Held), only_writer(path):
+        raise AssertionError("two writers")
+
+
+def test_who_was_suspended_and_replaced_ends_and_writes_no_more(path, other):
+    process = other("elsewhere")
+    process.send_signal(signal.SIGSTOP)
+    with only_writer(path):
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(60) == 1
+        assert holder(path).pid == os.getpid()
+    (line,) = process.stderr.read().splitlines()
+    assert line.startswith("vgg-01234567: this process has lost its run (owner-changed)")
