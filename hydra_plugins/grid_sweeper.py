@@ -1,5 +1,6 @@
 """Hydra's way to a grid: its basic sweeper, with every cell checked before the first one trains."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,27 +43,37 @@ class GridSweeper(BasicSweeper):
             SystemExit: With 1, if a cell failed.
         """
         assert self.config is not None and self.launcher is not None and self.hydra_context
+        # A launcher of ours trains cells in processes of their own, Hydra's in this one.
+        launcher: Any = self.launcher if hasattr(self.launcher, "train") else None
+        if launcher and (problem := launcher.problem()):
+            raise SettingsError([problem])
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         grid = Grid(self._cells(points(self.params, self.grids, arguments, parser)))
         console = Console(soft_wrap=True)
         try:
-            grid.announce(console)
+            grid.announce(console, os.environ["BATCHNORM_COMMAND"])
         except OSError as error:
             runs_dir = grid.cells[0].settings.runs_dir
             raise SettingsError([f"runs_dir={runs_dir} cannot be written: {error}"]) from error
-        failures: dict[str, str] = {}
-        if cells := grid.to_train():
-            from src.callbacks.progress import ProgressLine  # imports Lightning
-
-            ProgressLine.cells_to_train = len(cells)
-            group = [] if cells[0].settings.sweep else [f"sweep={grid.name}"]
-            jobs = self.launcher.launch([[*c.overrides, *group] for c in cells], initial_job_idx=0)
-            for cell, job in zip(cells, jobs, strict=True):
-                if job.status is JobStatus.FAILED:
-                    error = job._return_value  # asking for return_value would raise it
-                    failures[cell.run] = f"{type(error).__name__}: {error}"
-        if not grid.report(console, failures):
+        ends: dict[str, str] = {}
+        if cells := grid.to_train(at_once=bool(launcher)):
+            ends = launcher.train(grid, cells) if launcher else self._train(grid, cells)
+        if not grid.report(console, ends):
             raise SystemExit(1)
+
+    def _train(self, grid: Grid, cells: Sequence[Cell]) -> dict[str, str]:
+        """Train cells; return, by run, what was raised."""
+        from src.callbacks.progress import ProgressLine  # imports Lightning
+
+        ProgressLine.cells_to_train = len(cells)
+        overrides = [[*cell.overrides, *grid.membership] for cell in cells]
+        jobs = self.launcher.launch(overrides, initial_job_idx=0)
+        failures: dict[str, str] = {}
+        for cell, job in zip(cells, jobs, strict=True):
+            if job.status is JobStatus.FAILED:
+                error = job._return_value  # asking for return_value would raise it
+                failures[cell.run] = f"{type(error).__name__}: {error}"
+        return failures
 
     def _cells(self, points: Sequence[Sequence[str]]) -> list[Cell]:
         assert self.config is not None and self.hydra_context is not None

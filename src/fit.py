@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 # Lightning talks about devices, tips and its own loggers; what a user must know we say ourselves.
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+warnings.filterwarnings("ignore", "The `srun` command is available")  # one process a cell
 
 
 def fit(

@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from src.runs.folder import ENDED
 from src.runs.identity import run_name
 from src.runs.needs import Needs, needs
+from src.runs.progress import progress
 from src.runs.store import RunStore
 from src.settings import Settings
 
@@ -45,24 +47,29 @@ class Grid:
         runs = ",".join(sorted({cell.run for cell in cells}))
         digest = hashlib.sha256(runs.encode()).hexdigest()[:8]
         self.name = first.sweep or f"grid-{digest}"
+        # What makes one of the cells, trained by itself, a member of this grid.
+        self.membership = [] if first.sweep else [f"sweep={self.name}"]
 
-    def to_train(self) -> list[Cell]:
-        """Return the cells that have something left to do; of equal cells one."""
+    def to_train(self, at_once: bool = False) -> list[Cell]:
+        """Return the cells that have something left to do; of equal cells one.
+
+        Args:
+            at_once: Whether they train side by side: then of the cells of one run, which differ in
+                probes alone, only the first.
+        """
         first: dict[str, Cell] = {}
         for cell in self.cells:
-            first.setdefault(json.dumps([cell.run, cell.probes]), cell)
+            first.setdefault(json.dumps([cell.run, None if at_once else cell.probes]), cell)
         return [
             cell
             for cell in first.values()
             if cell.settings.force or not self.store.folder(cell.run).serves(cell.probes)
         ]
 
-    def announce(self, console: Console) -> None:
-        """Write the manifest and say what lies ahead."""
-        self.store.add_to_sweep(
-            self.name,
-            [{"overrides": c.overrides, "run": c.run, "probes": c.probes} for c in self.cells],
-        )
+    def announce(self, console: Console, command: str) -> None:
+        """Write the manifest, with the command that asks for the grid; say what lies ahead."""
+        asked = [{"overrides": c.overrides, "run": c.run, "probes": c.probes} for c in self.cells]
+        self.store.add_to_sweep(self.name, [cell | {"command": command} for cell in asked])
         left = len({cell.run for cell in self.to_train()})
         total = len({cell.run for cell in self.cells})
         scales = ", ".join(sorted({cell.settings.scale for cell in self.cells}))
@@ -73,12 +80,13 @@ class Grid:
             highlight=False,
         )
 
-    def report(self, console: Console, failures: Mapping[str, str]) -> bool:
+    def report(self, console: Console, ends: Mapping[str, str]) -> bool:
         """Print the table of the cells; tell whether none failed.
 
         Args:
             console: Where to.
-            failures: What was raised, by run.
+            ends: By run, how its training ended in the eyes of what launched it: what was raised,
+                how its process ended. A run that says it has ended well has.
         """
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("model", "lr", "seed", "state", "train acc", "test acc", "time", "folder"):
@@ -86,28 +94,30 @@ class Grid:
         failed: list[tuple[Cell, str]] = []
         for cell in self.cells:
             folder, settings = self.store.folder(cell.run), cell.settings
-            status, metrics = folder.status() or {}, folder.final_metrics()
-            seconds = status.get("seconds")
+            found = progress(self.store, cell.run, cell.probes)
+            seconds, metrics = (folder.status() or {}).get("seconds"), folder.final_metrics()
+            bad = cell.run in ends and found.state not in (*ENDED, "running")
+            told = found.message if found.state in ("failed", "stopped") else None
+            if bad:
+                failed.append((cell, told or ends[cell.run]))
             table.add_row(
                 settings.model.name,
                 f"{settings.optim.lr:g}",
                 str(settings.seed),
-                "failed" if cell.run in failures else status.get("state", "missing"),
+                "failed" if bad and not told else found.state,
                 _percent(metrics.get("train_eval/accuracy")),
                 _percent(metrics.get("val/accuracy")),
                 "" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}",
                 escape(str(folder.path)),
             )
-            if cell.run in failures:
-                failed.append((cell, failures[cell.run]))
         unbounded = console.options.update(max_width=10_000)
         table.width = console.measure(table, options=unbounded).maximum  # else it cuts columns
         console.print(table, soft_wrap=True)
         if failed:
             console.print(f"\n{len(failed)} of {len(self.cells)} cells failed:", style="bold red")
             for cell, message in failed:
-                told = message.splitlines()[0]
-                console.print(f"  {cell.run}: {told}", highlight=False, markup=False)
+                line = message.splitlines()[0]
+                console.print(f"  {cell.run}: {line}", highlight=False, markup=False)
             console.print("The same command trains them again, and only them; one alone:")
             for cell, _ in failed:
                 command = shlex.join(["python", "-m", "src.train", *cell.overrides])

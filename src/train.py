@@ -2,49 +2,17 @@
 
 import logging
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, cast
 
 import hydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.compose import SettingsError, one_line, screened, settings_of
-from src.runs.identity import run_name
-from src.runs.needs import merged, needs
-from src.runs.lease import Held
-from src.runs.store import RunStore
-
-
-def cell(config: DictConfig) -> str:
-    """Train the run one configuration describes.
-
-    Returns:
-        The run's state: completed, diverged, or running (by another process). What made it fail
-        is raised, for the launcher to hand to the grid.
-    """
-    settings = settings_of(config)
-    name = run_name(settings)
-    try:
-        store, wanted = RunStore(Path(settings.runs_dir)), needs(settings)
-        with store.writing(name, wanted, settings.force) as folder:
-            if folder is None:
-                return str(store.folder(name).state())
-            # All probes asked for so far: the training is the same, and nothing is taken away.
-            attempts = (folder.status(), store.folder(name).status())
-            known = next((s for s in attempts if s and s["state"] != "failed"), {})
-            wanted = merged(known.get("probes", {}), wanted)
-            folder.write_config(OmegaConf.to_yaml(config, resolve=True))
-            from src.training import train  # imports torch, which takes seconds
-
-            resolved = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-            return train(settings, wanted, folder, name, resolved)
-    except Held as held:
-        logging.getLogger(__name__).warning("%s", held)
-        return "running"
+from src.cell import cell
+from src.compose import SettingsError, one_line, screened
 
 
 class _OneLine(logging.Formatter):
@@ -61,6 +29,10 @@ def main() -> None:
         raise SystemExit(2)
     root = Path(__file__).resolve().parents[1]
     os.environ["BATCHNORM_ROOT"] = str(root)
+    # A process that trains one cell of a grid inherits the command of the grid.
+    os.environ.setdefault(
+        "BATCHNORM_COMMAND", shlex.join(["python", "-m", "src.train", *sys.argv[1:]])
+    )
     debugging = os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us
     # OpenMP's idle threads spin for milliseconds, on a core that the noise's threads could use.

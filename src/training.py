@@ -39,10 +39,10 @@ def train(
         Stopped: If a signal stopped it; the same call continues it.
         Exception: What made it fail, after ``status.json`` and the log have been told.
     """
-    began = time.time()
+    began, clock = time.time(), time.monotonic()
     before = {"started": began, "step": 0, "attempts": 0, "seconds": 0.0} | (folder.status() or {})
     if before.get("attempt_began"):  # the attempt before this one was killed
-        before["seconds"] += before["updated"] - before["attempt_began"]
+        before["seconds"] += max(before["updated"] - before["attempt_began"], 0.0)
     now = {"state": "running", "message": None, "attempts": before["attempts"] + 1}
     now |= {"attempt_began": began, "updated": began}
     what = {"max_steps": settings.max_steps, "probes": probes}
@@ -51,7 +51,7 @@ def train(
     folder.update_status(**before | now | what | provenance())
 
     def end(state: str, **entries: Any) -> str:
-        seconds = before["seconds"] + time.time() - began
+        seconds = before["seconds"] + time.monotonic() - clock
         told = {"state": state, "seconds": seconds, "updated": time.time(), "attempt_began": None}
         folder.update_status(**told, **entries)
         return state

@@ -86,20 +86,21 @@ class TestAnnounce:
     )
     def test_says_how_many(self, cell, overrides, line):
         grid = Grid([cell(*o) for o in overrides])
-        assert printed(grid.announce)[0] == f"{grid.name}: {line}\n"
+        assert printed(grid.announce, "the command")[0] == f"{grid.name}: {line}\n"
 
     def test_counts_what_is_complete(self, cell):
         cells = [cell(f"seed={seed}") for seed in range(3)]
         grid = Grid(cells)
         end(grid, cells[1])
-        assert printed(grid.announce)[0].endswith("3 cells, 1 already complete\n")
+        assert printed(grid.announce, "the command")[0].endswith("3 cells, 1 already complete\n")
 
     def test_writes_the_manifest(self, cell, tmp_path):
         cells = [cell("sweep=mine", "seed=0"), cell("sweep=mine", "seed=1")]
-        printed(Grid(cells).announce)
+        printed(Grid(cells).announce, "the command")
         manifest = json.loads((tmp_path / "sweeps" / "mine.json").read_text())
         assert manifest["cells"] == [
-            {"overrides": list(c.overrides), "run": c.run, "probes": {}} for c in cells
+            {"overrides": list(c.overrides), "run": c.run, "probes": {}, "command": "the command"}
+            for c in cells
         ]
 
 

@@ -95,7 +95,9 @@ def _end(loss: LeaseCompromise) -> None:
     At once: an orderly stop would write into a folder that is no longer its own.
     """
     name = Path(loss.lock_file).stem
-    sys.stderr.write(f"{name}: this process has lost its run ({loss.reason}) and ends; start again\n")
+    sys.stderr.write(
+        f"{name}: this process has lost its run ({loss.reason}) and ends; start again\n"
+    )
     sys.stderr.flush()
     os._exit(1)
 
@@ -108,7 +110,7 @@ def _beat(path: Path) -> float | None:
 
 
 def _now(folder: Path) -> float:
-    """Return the time by the clock that dates the files of a folder, which another host may keep."""
+    """Return the time by the clock that dates a folder's files, which another host may keep."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             return os.fstat(file.fileno()).st_mtime

@@ -24,6 +24,11 @@ class RunStore:
         """Return the folder of a run, there or not."""
         return RunFolder(self.root / name)
 
+    def attempt(self, name: str) -> RunFolder:
+        """Return the folder of a run's latest attempt: beside an ended run that is made anew."""
+        beside = self._beside(name)
+        return beside if beside.path.exists() else self.folder(name)
+
     @contextmanager
     def writing(self, name: str, wanted: Needs, force: bool = False) -> Iterator[RunFolder | None]:
         """Give the folder to train a run in, as its only writer; None where nothing is left to do.
@@ -40,7 +45,7 @@ class RunStore:
             Held: If another process, which is named, writes this run.
         """
         with only_writer(self._lease(name)):
-            final, beside = self.folder(name), RunFolder(self.root / ".again" / name)
+            final, beside = self.folder(name), self._beside(name)
             self._adopt(beside, final)
             if final.serves(wanted) and not force:
                 yield None
@@ -53,7 +58,7 @@ class RunStore:
             self._adopt(beside, final)
 
     def add_to_sweep(self, sweep: str, cells: Sequence[dict[str, Any]]) -> None:
-        """Add cells (overrides, run, probes) to the manifest ``sweeps/<sweep>.json``."""
+        """Add cells (overrides, run, probes, command) to the manifest ``sweeps/<sweep>.json``."""
         path = self.root / "sweeps" / f"{sweep}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         (locks := self.root / ".locks").mkdir(exist_ok=True)
@@ -70,6 +75,9 @@ class RunStore:
     def writer(self, name: str) -> Holder | None:
         """Return the process that writes a run, dead or alive; None where it left in good order."""
         return holder(self._lease(name))
+
+    def _beside(self, name: str) -> RunFolder:
+        return RunFolder(self.root / ".again" / name)
 
     def _lease(self, name: str) -> Path:
         return self.root / ".locks" / f"{name}.lease"

@@ -7,8 +7,8 @@ import pytest
 from filelock import Timeout
 
 from src.runs.folder import RunFolder
-from src.runs.needs import Needs
 from src.runs.lease import Held
+from src.runs.needs import Needs
 from src.runs.store import RunStore
 
 RUN = "vgg-01234567"
