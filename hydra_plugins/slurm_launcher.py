@@ -85,9 +85,11 @@ class SlurmLauncher(Submitit):
             except QueueError as error:
                 raise SettingsError([f"hydra/launcher=slurm: {error}"]) from error
             new = [cell for cell in cells if not (cell.run in queue and queue[cell.run].live)]
-            console.print(f"{len(cells) - len(new)} of the cells in the queue already", end=", ")
-            number = self._submit(grid, new) if new else None
-        console.print(f"job {number} for {len(new)} more" if number else "no more to submit")
+            if new:
+                number = self._submit(grid, new)
+                console.print(f"job {number} submitted, with {len(new)} to train")
+        if len(new) < len(cells):
+            console.print(f"{len(cells) - len(new)} wait or run in the queue already")
         ends: dict[str, str] = {}
         logs = Path(self.params["submitit_folder"]).parent
         try:

@@ -88,7 +88,19 @@ def read_runs(root: Path) -> Runs:
             rows.append({"run": folder.name} | _config(folder) | _status(folder))
         except (OSError, ValueError, yaml.YAMLError) as error:
             problems.append(f"{folder.name}: {_one_line(error)}")
-    return Runs(_table(rows), _sweeps(root / "sweeps", problems), problems)
+    return Runs(_table(rows), read_manifests(root, problems), problems)
+
+
+def read_manifests(root: Path, problems: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return the cells of each sweep under a runs folder; add a line for each that is damaged."""
+    found = {}
+    for path in sorted((root / "sweeps").glob("*.json")):
+        try:
+            content = json.loads(path.read_text())
+            found[path.stem] = [{**cell, "run": str(cell["run"])} for cell in content["cells"]]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            problems.append(f"sweeps/{path.name}: {_one_line(error)}")
+    return found
 
 
 def read_rows(
@@ -166,17 +178,6 @@ def _column(name: str, values: list[Any]) -> polars.Series:
     if kinds <= {int, float} or len(kinds) == 1:
         return polars.Series(name, values, Float64 if float in kinds else None)
     return polars.Series(name, [None if v is None else str(v) for v in values], String)
-
-
-def _sweeps(folder: Path, problems: list[str]) -> dict[str, list[dict[str, Any]]]:
-    found = {}
-    for path in sorted(folder.glob("*.json")):
-        try:
-            content = json.loads(path.read_text())
-            found[path.stem] = [{**cell, "run": str(cell["run"])} for cell in content["cells"]]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            problems.append(f"sweeps/{path.name}: {_one_line(error)}")
-    return found
 
 
 def _one_line(error: Exception) -> str:
