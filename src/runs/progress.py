@@ -47,7 +47,7 @@ def progress(store: RunStore, run: str, wanted: Needs) -> Progress:
     told: str = status.get("message") or ""
     match status.get("state"):
         case "failed":
-            return at("failed", told.splitlines()[0])
+            return at("failed", told.partition("\n")[0])
         case "running" if told:
             return at("stopped", told)
         case "running":
