@@ -67,7 +67,9 @@ def test_the_manifest_lists_the_cells(grid):
     manifest = json.loads(path.read_text())
     assert manifest["sweep"] == path.stem and done.stdout.startswith(f"{path.stem}: scale smoke")
     assert {cell["run"] for cell in manifest["cells"]} == {run.name for run in command.runs()}
-    assert all(cell.keys() == {"overrides", "run", "probes", "command"} for cell in manifest["cells"])
+    assert all(
+        cell.keys() == {"overrides", "run", "probes", "command"} for cell in manifest["cells"]
+    )
 
 
 def test_wandb_holds_every_metric(grid, read_wandb):
