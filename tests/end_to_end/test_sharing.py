@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import polars as pl
@@ -31,10 +32,13 @@ def test_two_processes_asked_for_one_cell(command, status):
     processes = [command.start(*cell), command.start(*cell)]
     answers = [(p.communicate(timeout=150), p.returncode) for p in processes]
     assert [code for _, code in answers] == [0, 0], answers
-    (first, second) = sorted(err for (_, err), _ in answers)
     run = command.run()
+    (first, writer), (second, _) = sorted(
+        (err, process.pid) for ((_, err), _), process in zip(answers, processes, strict=True)
+    )
     assert first == ""
-    assert second == f"{run.name} is being trained by another process\n"
+    who = f"process {writer} on {socket.gethostname()}"
+    assert second == f"{run.name} is being trained by {who}\n"
     assert (status(run)["state"], status(run)["attempts"]) == ("completed", 1)
 
 
