@@ -37,8 +37,8 @@ class Holder:
 
     @property
     def dead(self) -> bool:
-        """Whether it has been silent for longer than a living process ever is."""
-        return self.silent > LEASE_SECONDS
+        """Whether it is gone from this host, or silent for longer than a living one ever is."""
+        return self.silent > LEASE_SECONDS or (self.host == platform.node() and _gone(self.pid))
 
 
 @contextmanager
@@ -100,6 +100,16 @@ def _end(loss: LeaseCompromise) -> None:
     )
     sys.stderr.flush()
     os._exit(1)
+
+
+def _gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's process
+        pass
+    return False
 
 
 def _beat(path: Path) -> float | None:

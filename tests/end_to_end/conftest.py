@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,36 +15,43 @@ import pytest
 import torch
 from filelock import FileLock
 
+from tests.end_to_end.warm import WarmProcess
+
 ROOT = Path(__file__).resolve().parents[2]
+Process = WarmProcess | subprocess.Popen[str]
 SMOKE = ("data=digits", "scale=smoke")
 
 
 @dataclass(frozen=True)
 class Command:
-    """``python -m src.train`` writing to one folder, for a user who has no login at W&B."""
+    """``python -m src.train`` writing to one folder, for a user who has no login at W&B.
+
+    Its processes are forked from one that has imported torch already, unless they are to be fresh.
+    """
 
     runs_dir: Path
     home: Path
-    flags: tuple[str, ...] = ()
+    fresh: bool = False
     env: dict[str, str] = field(default_factory=dict)
 
     def arguments(self, *overrides: str) -> dict[str, Any]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "HYDRA"))}
         mine = {"HOME": str(self.home), "OMP_NUM_THREADS": "1", "COLUMNS": "200", **self.env}
-        run = [sys.executable, *self.flags, "-m", "src.train", *overrides]
-        args = [*run, f"runs_dir={self.runs_dir}"]
+        args = [sys.executable, "-m", "src.train", *overrides, f"runs_dir={self.runs_dir}"]
         return {"args": args, "cwd": ROOT, "env": kept | mine, "text": True}
 
     def __call__(self, *overrides: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            **self.arguments(*overrides), capture_output=True, stdin=subprocess.DEVNULL, timeout=200
-        )
-        assert code in (None, done.returncode), f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+        process = self.start(*overrides)
+        out, err = process.communicate(timeout=200)
+        assert code in (None, process.returncode), f"{process.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(overrides, process.returncode or 0, out, err)
 
-    def start(self, *overrides: str) -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        return subprocess.Popen(**self.arguments(*overrides), stdout=pipe, stderr=pipe)
+    def start(self, *overrides: str) -> Process:
+        given = self.arguments(*overrides)
+        if not self.fresh:
+            return WarmProcess(given["args"][3:], given["env"], ROOT)
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        return subprocess.Popen(**given, stdin=null, stdout=pipe, stderr=pipe)
 
     def runs(self, pattern: str = "*") -> list[Path]:
         return sorted(p for p in self.runs_dir.glob(pattern) if (p / "status.json").exists())
@@ -93,6 +101,20 @@ def command(tmp_path: Path) -> Command:
     return Command(tmp_path / "runs", home)
 
 
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[..., None]:
+    """Waits until something has happened; fails if a process that must live meanwhile ends."""
+
+    def wait(happened: Callable[[], Any], process: Process, seconds: float = 90) -> None:
+        end = time.monotonic() + seconds
+        while not happened():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end, "nothing happened"
+            time.sleep(0.02)
+
+    return wait
+
+
 Shared = Callable[..., tuple[Command, subprocess.CompletedProcess[str]]]
 
 
@@ -103,11 +125,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def run(
-        name: str, *overrides: str, code: int = 0
+        name: str, *overrides: str, code: int = 0, fresh: bool = False
     ) -> tuple[Command, subprocess.CompletedProcess[str]]:
         folder = base / name
         folder.mkdir(exist_ok=True)
-        command = Command(folder / "runs", folder / "home")
+        command = Command(folder / "runs", folder / "home", fresh)
         with FileLock(f"{folder}.lock"):
             record = folder / "done.json"
             if not record.exists():

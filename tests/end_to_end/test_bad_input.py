@@ -46,7 +46,7 @@ HYDRAS_OWN = [
 def refused(command, tmp_path):
     """Gives the lines of a refused command, run where importing torch is an error."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
-    command.env["PYTHONPATH"] = str(tmp_path)
+    command = replace(command, fresh=True, env={"PYTHONPATH": str(tmp_path)})
 
     def lines(*overrides):
         done = command(*overrides, code=2)

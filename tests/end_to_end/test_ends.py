@@ -3,7 +3,7 @@
 import os
 import shlex
 import signal
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -80,7 +80,7 @@ def test_divergence_alone_is_no_failure(mixed):
 
 @pytest.mark.slow
 def test_every_precision_completes_on_the_threads_asked_for(command, status):
-    command.env["OMP_NUM_THREADS"] = "2"
+    command = replace(command, fresh=True, env={"OMP_NUM_THREADS": "2"})
     precisions = "precision=bf16-mixed,64-true"
     command("-m", "data=digits", "scale=smoke", "max_steps=3", precisions, "threads=1")
     runs = command.runs()
@@ -102,12 +102,10 @@ def test_a_wrong_key_costs_nothing(command, status):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds W&B's process in /proc")
-def test_the_death_of_wandbs_process_costs_nothing(command, status):
+def test_the_death_of_wandbs_process_costs_nothing(command, status, wait_for):
     many = ("model.depth=11", "model.width=0.02", "max_steps=60", "checkpoint_every=5")
     process = command.start("data=digits", "scale=smoke", *many, "seed=0,1")
-    while not list(command.runs_dir.glob("*/resume.ckpt")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
+    wait_for(lambda: list(command.runs_dir.glob("*/resume.ckpt")), process)
     threads = Path(f"/proc/{process.pid}/task")
     children = {int(c) for t in threads.iterdir() for c in (t / "children").read_text().split()}
     (wandb_core,) = [c for c in children if b"wandb" in Path(f"/proc/{c}/cmdline").read_bytes()]
@@ -139,14 +137,12 @@ def test_a_damaged_data_file_is_one_line_and_what_failed_leaves_no_trace(command
 
 
 @pytest.mark.slow
-def test_a_hang_up_stops_in_good_order(command, status, request):
+def test_a_hang_up_stops_in_good_order(command, status, request, wait_for):
     # Under nohup it would be ignored here, and so in the process started here.
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
     process = command.start("data=digits", "scale=smoke", "max_steps=4000", "logger=none")
-    while not list(command.runs_dir.glob("*/resume.ckpt")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
+    wait_for(lambda: list(command.runs_dir.glob("*/resume.ckpt")), process)
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGHUP

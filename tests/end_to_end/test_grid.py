@@ -22,7 +22,7 @@ STATUS = {
 
 @pytest.fixture(scope="module")
 def grid(shared):
-    return shared("grid", *GRID)
+    return shared("grid", *GRID, fresh=True)  # as a person starts it
 
 
 def test_four_complete_folders(grid, status):

@@ -15,15 +15,6 @@ RUN = (
 )
 
 
-def wait_for(happened, process, seconds=90):
-    """Wait until something has happened; fail if the process ends before."""
-    end = time.monotonic() + seconds
-    while not happened():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def uninterrupted(shared):
     return shared("uninterrupted", *RUN)[0].run()
@@ -54,7 +45,9 @@ def equals_the_uninterrupted(command, uninterrupted, differences):
 
 
 @pytest.mark.slow
-def test_killed_at_random_steps(command, uninterrupted, checkpoint, equals_the_uninterrupted):
+def test_killed_at_random_steps(
+    command, uninterrupted, checkpoint, equals_the_uninterrupted, wait_for
+):
     delays = random.Random(3)
     for _ in range(4):
         process, before = command.start(*RUN), checkpoint()[1]
@@ -71,7 +64,9 @@ def test_killed_at_random_steps(command, uninterrupted, checkpoint, equals_the_u
 
 
 @pytest.mark.slow
-def test_asked_to_stop(command, uninterrupted, checkpoint, status, equals_the_uninterrupted):
+def test_asked_to_stop(
+    command, uninterrupted, checkpoint, status, equals_the_uninterrupted, wait_for
+):
     run = command.runs_dir / uninterrupted.name
     for number, asked in enumerate((signal.SIGTERM, signal.SIGINT), start=1):
         # Were the grid to go on, its second cell would leave a folder.
@@ -95,7 +90,7 @@ def test_asked_to_stop(command, uninterrupted, checkpoint, status, equals_the_un
 
 
 @pytest.mark.slow
-def test_asked_twice_stops_at_once(command, status):
+def test_asked_twice_stops_at_once(command, status, wait_for):
     # The evaluation after step 2 takes minutes; the first signal waits for its end.
     long = ("noise.passes=100000", "checkpoint_every=1", "eval_every=2")
     process = command.start(*RUN, *long)
@@ -112,7 +107,7 @@ def test_asked_twice_stops_at_once(command, status):
 
 
 @pytest.mark.slow
-def test_asked_in_the_last_step_completes_and_stops_the_grid(command, status):
+def test_asked_in_the_last_step_completes_and_stops_the_grid(command, status, wait_for):
     # The evaluation after the last step takes seconds, and the signal comes during it.
     last = ("max_steps=2", "checkpoint_every=1", "noise.passes=40", "seed=0,1")
     process = command.start(*RUN, *last)
