@@ -28,7 +28,7 @@ demo: setup ## train four nets at two rates on the digits and judge the claims: 
 	$(BIN)/python -m src.report demo/runs --out demo/report --logger none
 
 test: setup ## run the tests (ARGS="-k shift" for some)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup $(ARGS)
 
 lint: setup ## check style, types and who imports whom
 	$(BIN)/ruff check
@@ -39,9 +39,14 @@ lint: setup ## check style, types and who imports whom
 bench: setup ## time steps, noise, loader, probes, start, memory; writes bench.json
 	GOMP_SPINCOUNT=10000 $(BIN)/python -m bench $(ARGS) # as src.train sets it for itself
 
-sweep: setup ## run a named sweep: SWEEP=fig2_noise [SEEDS=0,1,2 SCALE=paper]
+sweep: setup ## run a named sweep: SWEEP=fig2_noise [SEEDS=0,1,2 SCALE=paper LAUNCHER=local JOBS=2, or LAUNCHER=slurm PARTITION=gpu JOBS=16]
 	$(BIN)/python -m src.train -m +sweeps=$(or $(SWEEP),$(error make sweep SWEEP=NAME, one of: $(basename $(notdir $(wildcard sweeps/*.yaml))))) \
-	  $(if $(SEEDS),seed=$(SEEDS)) $(if $(SCALE),scale=$(SCALE)) $(ARGS)
+	  $(if $(SEEDS),seed=$(SEEDS)) $(if $(SCALE),scale=$(SCALE)) $(if $(LAUNCHER),hydra/launcher=$(LAUNCHER)) \
+	  $(if $(PARTITION),hydra.launcher.partition=$(PARTITION)) \
+	  $(if $(JOBS),hydra.launcher.$(if $(filter slurm,$(LAUNCHER)),array_parallelism,jobs)=$(JOBS)) $(ARGS)
+
+status: setup ## how far the sweeps are, and the command that finishes them: RUNS=runs (ARGS=--watch to go on looking)
+	$(BIN)/python -m src.status $(or $(RUNS),runs) $(ARGS)
 
 report: setup ## judge the claims and draw the figures: RUNS=runs OUT=report
 	$(BIN)/python -m src.report $(or $(RUNS),runs) --out $(or $(OUT),report) $(ARGS)
@@ -50,4 +55,4 @@ lock: setup ## renew requirements.lock from pyproject.toml (ARGS="--upgrade" for
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra slurm --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --custom-compile-command 'make lock' -q $(ARGS) -o requirements.lock
 
-.PHONY: help setup demo test lint bench sweep report lock
+.PHONY: help setup demo test lint bench sweep status report lock

@@ -108,6 +108,7 @@ def shown(sweeps: Mapping[str, Sweep], problems: Sequence[str]) -> Group:
         table.add_column(heading, justify="left" if heading == "sweep" else "right")
     for name, of in counts.items():
         table.add_row(name, str(of.total()), *(str(of[state] or "") for state in there))
+    table.width = Console(width=10_000).measure(table).maximum  # a narrow terminal cuts no name
     told = {cell.run: cell for sweep in sweeps.values() for cell in sweep.cells if _worth(cell)}
     commands = dict.fromkeys(c for sweep in sweeps.values() for c in sweep.commands)
     parts: list[Table | Text] = [table] if sweeps else [Text("no run yet")]

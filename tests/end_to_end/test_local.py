@@ -1,0 +1,56 @@
+"""``hydra/launcher=local``: cells side by side, each a process of its own."""
+
+import os
+import signal
+
+import pytest
+
+from src.runs.lease import holder
+
+CELLS = (
+    *("data=digits", "scale=smoke", "model.depth=11", "model.width=0.02", "checkpoint_every=5"),
+    *("logger=none", "hydra/launcher=local"),
+)
+
+
+def begun(command):
+    """Return the runs that have a checkpoint."""
+    return [run for run in command.runs() if (run / "resume.ckpt").exists()]
+
+
+def writer(run):
+    return holder(run.parent / ".locks" / f"{run.name}.lease").pid
+
+
+@pytest.mark.slow
+def test_a_killed_cell_takes_no_other_with_it(command, status, wait_for):
+    process = command.start(*CELLS, "max_steps=150", "seed=0,1,2")
+    wait_for(lambda: begun(command), process)
+    killed = begun(command)[0]
+    os.kill(writer(killed), signal.SIGKILL)
+    out, err = process.communicate(timeout=200)
+    assert (process.returncode, err) == (1, ""), out + err
+    log = command.runs_dir / "sweeps" / ".logs" / f"{killed.name}.log"
+    assert "1 of 3 cells failed" in out and log.exists()
+    assert f"  {killed.name}: killed by SIGKILL; see {log}" in out
+    others = [status(run) for run in command.runs() if run != killed]
+    assert [run["state"] for run in others] == ["completed"] * 2
+    assert sorted(line.split()[0] for line in out.splitlines() if "/3 " in line) == [
+        *("1/3", "2/3", "3/3")
+    ]
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_every_cell_in_good_order(command, status, wait_for):
+    process = command.start(*CELLS, "max_steps=100000", "seed=0,1,2", "hydra.launcher.jobs=2")
+    wait_for(lambda: len(begun(command)) == 2, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert [status(run)["message"] for run in command.runs()] == ["stopped by SIGINT"] * 2
+
+
+def test_no_cell_at_once_is_one_line(command):
+    done = command(*CELLS, "hydra.launcher.jobs=0", code=2)
+    assert done.stderr == "hydra.launcher.jobs=0: allowed is a whole number from 1\n"
+    assert not command.runs_dir.exists()
