@@ -90,17 +90,16 @@ def commands() -> list[Row]:
         training.peak_memory("model=vgg_bn", "logger=none", *source, probes)
         for probes in ("probes=none", "probes=paper")
     )
+    side_by_side, in_turn = alternate(
+        lambda: training.two_cells("local"), lambda: training.two_cells("basic"), turns=3
+    )
     refusals = [training.refusal() for _ in range(5)]
     network = Probed(settings("model=vgg_bn"))
     allowed = 3 * network.parameters + network.activations
     return [
         ("command to first step", statistics.median(starts), "s", 10),
-        (
-            "a wrong setting refused",
-            statistics.median(refusals),
-            "s",
-            1,
-        ),
+        ("two cells side by side / in turn", ratio(side_by_side, in_turn), "", 1),
+        ("a wrong setting refused", statistics.median(refusals), "s", 1),
         ("peak memory of a small noisy run", training.peak_memory(*noisy), "GiB", 1.5),
         ("extra peak memory of probes=paper", with_probes - without, "GiB", allowed),
     ]

@@ -124,6 +124,26 @@ def peak_memory(*overrides: str) -> float:
     return usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024) / 2**30
 
 
+def two_cells(launcher: str) -> float:
+    """Train two cells of 100 steps; return the seconds from the start of the first to the last's end.
+
+    Importing torch comes before; in a process of their own both cells do it, at the same time.
+    """
+    cells = (
+        "max_steps=100",
+        "seed=0,1",
+        "data=digits",
+        "logger=none",
+        f"hydra/launcher={launcher}",
+    )
+    with tempfile.TemporaryDirectory() as place, _command(place, *cells) as run:
+        if run.wait():
+            raise RuntimeError(f"{run.args!r} did not get to its end")
+        found = [RunFolder(p.parent).status() for p in Path(place).glob("*/status.json")]
+        statuses = [status for status in found if status]
+        return max(s["updated"] for s in statuses) - min(s["started"] for s in statuses)
+
+
 @contextmanager
 def _command(place: str, *overrides: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "src.train", "scale=small", f"runs_dir={place}", *overrides]
