@@ -125,7 +125,7 @@ def peak_memory(*overrides: str) -> float:
 
 
 def two_cells(launcher: str) -> float:
-    """Train two cells of 100 steps; return the seconds from the start of the first to the last's end.
+    """Train two cells; return the seconds from the first one's start to the last one's end.
 
     Importing torch comes before; in a process of their own both cells do it, at the same time.
     """
