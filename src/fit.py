@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -156,11 +157,22 @@ def _trainer(
 
 
 def _newest_whole(folder: RunFolder) -> Path | None:
+    """Return the newest checkpoint that is whole and holds nothing but tensors and plain values.
+
+    Raises:
+        ValueError: If it is another run's.
+    """
     for path in folder.checkpoints():
         try:
-            torch.load(path, weights_only=True, map_location="cpu")
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip():  # torch does not compare the checksums
+                    raise zipfile.BadZipFile
+            content = torch.load(path, weights_only=True, map_location="cpu")
         except Exception as error:
-            _log.warning("%s is damaged (%s): the one before it is tried", path, error)
-        else:
-            return path
+            kind = type(error).__name__
+            _log.warning("%s is damaged or not ours (%s): the one before it is tried", path, kind)
+            continue
+        if (run := content.get("run", folder.path.name)) != folder.path.name:
+            raise ValueError(f"{path} is a checkpoint of {run}: put this run's back, or remove it")
+        return path
     return None

@@ -15,7 +15,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.end_to_end.warm import WarmProcess
+from tests.end_to_end.warm import Fault, WarmProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 Process = WarmProcess | subprocess.Popen[str]
@@ -27,12 +27,14 @@ class Command:
     """``python -m src.train`` writing to one folder, for a user who has no login at W&B.
 
     Its processes are forked from one that has imported torch already, unless they are to be fresh.
+    A forked one calls ``fault`` first.
     """
 
     runs_dir: Path
     home: Path
     fresh: bool = False
     env: dict[str, str] = field(default_factory=dict)
+    fault: Fault | None = None
 
     def arguments(self, *overrides: str) -> dict[str, Any]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "HYDRA"))}
@@ -49,7 +51,7 @@ class Command:
     def start(self, *overrides: str) -> Process:
         given = self.arguments(*overrides)
         if not self.fresh:
-            return WarmProcess(given["args"][3:], given["env"], ROOT)
+            return WarmProcess(given["args"][3:], given["env"], ROOT, self.fault)
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
         return subprocess.Popen(**given, stdin=null, stdout=pipe, stderr=pipe)
 
