@@ -43,7 +43,7 @@ def test_killed_while_it_writes(kinds, command, undisturbed, events, exact, chan
             killed = done.returncode in KILLED
             check_whole(command.runs_dir)
             if not killed:  # it had less left to do
-                assert done.returncode == 0, done.stderr
+                assert done.returncode == 0, done.stdout + done.stderr
                 completed()
         pending.append(kind)
     command(*RUN)
@@ -63,7 +63,7 @@ def test_killed_while_a_folder_is_replaced(command, undisturbed, events, exact, 
             *(f"os.remove {path}.old" for path in (command.runs_dir / name).iterdir()),
         ]
         done = replace(command, fault=kill_at(swapping, last, chance))(*RUN, code=None)
-        assert done.returncode in KILLED, done.stderr
+        assert done.returncode in KILLED, done.stdout + done.stderr
         check_whole(command.runs_dir)
         command(*RUN)
         exact(command.run(), undisturbed.run())
