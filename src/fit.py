@@ -27,6 +27,7 @@ from src.models.init import scale_to_unit_variance
 from src.models.network import Network
 from src.runs.folder import RunFolder
 from src.runs.needs import Needs
+from src.runs.tables import Table
 from src.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def fit(
     ]
     logger = tracking.start(settings, folder.path, name, config)
     trainer = _trainer(settings, device, callbacks, logger)
-    checkpoint = _newest_whole(folder)
+    checkpoint = _start_from(folder, [norms.table, *probing.tables.values()])
     model = _model(settings, device, fed, checkpoint)
     try:
         trainer.fit(model, fed.training, ckpt_path=checkpoint, weights_only=True)
@@ -154,6 +155,17 @@ def _trainer(
         deterministic="warn" if device.type == "cuda" else None,
         plugins=[LightningEnvironment()],
     )
+
+
+def _start_from(folder: RunFolder, tables: Sequence[Table]) -> Path | None:
+    """Return the checkpoint to go on from; None, and none is left, where its tables are damaged."""
+    checkpoint = _newest_whole(folder)
+    damaged = [table.path for table in tables if table.damaged()]
+    if checkpoint is None or not damaged:
+        return checkpoint
+    _log.warning("%s is damaged: the run begins anew", ", ".join(map(str, damaged)))
+    folder.remove_checkpoints()
+    return None
 
 
 def _newest_whole(folder: RunFolder) -> Path | None:

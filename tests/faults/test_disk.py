@@ -11,7 +11,7 @@ import pytest
 from tests.faults.conftest import RUN, TABLE, check_whole, times
 from tests.faults.inject import At, Faults, Fill, Protect, Remove, protect
 
-WRITTEN = r"runs/(?!\.locks).*\.tmp"
+WRITTEN = r"runs/vgg_bn-.*\.tmp"
 
 
 @pytest.fixture
@@ -26,14 +26,16 @@ def small_disk(command):
 
 
 @pytest.fixture
-def only_line(command):
-    """Checks that a command failed with one line, and returns it."""
+def only_line(command, undisturbed):
+    """Checks that a command failed, with one line for its one run, and returns that."""
 
     def check(done):
         assert done.returncode == 1, done.stdout + done.stderr
-        (line,) = done.stderr.splitlines()
-        assert "Traceback" not in done.stdout
+        # A run that had begun says so at once, too.
+        assert len(done.stderr.splitlines()) <= 1 and "Traceback" not in done.stdout, done.stderr
         check_whole(command.runs_dir)
+        start = f"  {undisturbed.run().name}: "
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith(start)]
         return line
 
     return check
@@ -57,8 +59,7 @@ def moments(events: list[str], pattern: str) -> int:
 def test_disk_full(small_disk, undisturbed, events, exact, only_line, chance, tally):
     for _ in range(times(20)):
         fill = Fill(small_disk.runs_dir, spare=chance.choice((0, 0, 4096, 50_000)))
-        # Before it there is no run yet, and so no run's line.
-        nth = chance.randint(10, moments(events, WRITTEN) * 2 // 3)
+        nth = chance.randint(1, moments(events, WRITTEN) // 2)
         done = replace(small_disk, fault=Faults((At(WRITTEN, nth, fill),)))(*RUN, code=None)
         assert "No space left on device" in only_line(done)
         (small_disk.runs_dir / "filler").unlink()
@@ -108,7 +109,7 @@ def test_folder_removed(what, command, undisturbed, events, exact, only_line, ch
     run = command.runs_dir / undisturbed.run().name
     for _ in range(times(10)):
         remove = Remove(run if what == "run" else command.runs_dir)
-        nth = chance.randint(10, moments(events, WRITTEN) - 3)
+        nth = chance.randint(1, moments(events, WRITTEN) - 3)
         done = replace(command, fault=Faults((At(WRITTEN, nth, remove),)))(*RUN, code=None)
         assert "No such file or directory" in only_line(done)
         command(*RUN)
