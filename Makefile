@@ -30,6 +30,9 @@ demo: setup ## train four nets at two rates on the digits and judge the claims: 
 test: setup ## run the tests (ARGS="-k shift" for some)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto $(ARGS)
 
+faults: setup ## inject every fault as often as docs/faults.md says, and write that: half an hour
+	OMP_NUM_THREADS=1 FAULTS_TABLE=docs/faults.md $(BIN)/pytest -n auto -o timeout=3000 tests/faults tests/end_to_end/test_resume.py $(ARGS)
+
 lint: setup ## check style, types and who imports whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -50,4 +53,4 @@ lock: setup ## renew requirements.lock from pyproject.toml (ARGS="--upgrade" for
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra slurm --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --custom-compile-command 'make lock' -q $(ARGS) -o requirements.lock
 
-.PHONY: help setup demo test lint bench sweep report lock
+.PHONY: help setup demo test faults lint bench sweep report lock
