@@ -39,7 +39,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """Return a file's content; None where it is absent or, with a warning, damaged."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         _log.warning("%s is damaged (%s) and taken as absent", path, error)

@@ -23,6 +23,7 @@ RUN = (
     *("data=digits", "scale=smoke", "model.depth=11", "model.width=0.02", "max_steps=6"),
     *("checkpoint_every=2", "probes=ics", "probes.every=2", "keep_checkpoints=true", "logger=none"),
 )
+in_full = pytest.mark.skipif(not TABLE, reason="injected by make faults only")
 TABLES = ("metrics", "norms", "ics")
 Tally = Callable[..., None]
 

@@ -91,8 +91,10 @@ def test_the_others_complete_and_those_are_retried(command, names, status, chanc
     assert {run: written(command, run) for run in before} == before
     for kind, count in Counter(way.values()).items():
         tally(f"a cell of a grid: {kind}", "named, the others complete; retried alone", count)
-    tally(f"a grid of {CELLS} cells, {FAILING} failing in {len({*way.values()})} ways",
-          f"{CELLS - FAILING} complete, {FAILING} named, exactly those retried")
+    tally(
+        f"a grid of {CELLS} cells, {FAILING} failing in {len({*way.values()})} ways",
+        f"{CELLS - FAILING} complete, {FAILING} named, exactly those retried",
+    )
 
 
 def names_of(names, way, command):

@@ -1,4 +1,4 @@
-"""The disk fails under a run: one line says so, what was there is whole, and it goes on once healed."""
+"""The disk fails under a run: one line says so, what was there is whole, and it goes on when healed."""
 
 import re
 import resource
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.faults.conftest import RUN, TABLE, check_whole, times
+from tests.faults.conftest import RUN, check_whole, in_full, times
 from tests.faults.inject import At, Faults, Fill, Protect, Remove, protect
 
 WRITTEN = r"runs/vgg_bn-.*\.tmp"
@@ -57,7 +57,7 @@ def moments(events: list[str], pattern: str) -> int:
 
 @pytest.mark.slow
 def test_disk_full(small_disk, undisturbed, events, exact, only_line, chance, tally):
-    for _ in range(times(20)):
+    for _ in range(times(10)):
         fill = Fill(small_disk.runs_dir, spare=chance.choice((0, 0, 4096, 50_000)))
         nth = chance.randint(1, moments(events, WRITTEN) // 2)
         done = replace(small_disk, fault=Faults((At(WRITTEN, nth, fill),)))(*RUN, code=None)
@@ -70,6 +70,7 @@ def test_disk_full(small_disk, undisturbed, events, exact, only_line, chance, ta
             shutil.rmtree(path)
 
 
+@in_full
 @pytest.mark.slow
 def test_a_file_too_large_for_the_quota(command, undisturbed, exact, only_line, chance, tally):
     largest = (undisturbed.run() / "resume.ckpt").stat().st_size
@@ -102,10 +103,8 @@ def test_folder_read_only(command, undisturbed, events, exact, only_line, chance
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["run", "runs"])
+@pytest.mark.parametrize("what", ["run", pytest.param("runs", marks=in_full)])
 def test_folder_removed(what, command, undisturbed, events, exact, only_line, chance, tally):
-    if what == "runs" and not TABLE:
-        pytest.skip("in full only")
     run = command.runs_dir / undisturbed.run().name
     for _ in range(times(10)):
         remove = Remove(run if what == "run" else command.runs_dir)

@@ -54,7 +54,7 @@ def test_killed_while_it_writes(kinds, command, undisturbed, events, exact, chan
 def test_killed_while_a_folder_is_replaced(command, undisturbed, events, exact, chance, tally):
     swapping = r"\.again/|\.old"
     (name,) = (run.name for run in undisturbed.runs())
-    for _ in range(times(50)):
+    for _ in range(times(20)):
         shutil.rmtree(command.runs_dir, ignore_errors=True)
         shutil.copytree(undisturbed.runs_dir, command.runs_dir)
         (command.runs_dir / name / "ics.parquet").unlink()  # so it lacks a probe that is asked for
