@@ -31,7 +31,7 @@ test: setup ## run the tests (ARGS="-k shift" for some)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto $(ARGS)
 
 faults: setup ## inject every fault as often as docs/faults.md says, and write that: half an hour
-	OMP_NUM_THREADS=1 FAULTS_TABLE=docs/faults.md $(BIN)/pytest -n auto -o timeout=3000 tests/faults tests/end_to_end/test_resume.py $(ARGS)
+	OMP_NUM_THREADS=1 FAULTS_TABLE=docs/faults.md $(BIN)/pytest -n auto --dist worksteal -o timeout=3000 tests/faults tests/end_to_end/test_resume.py $(ARGS)
 
 lint: setup ## check style, types and who imports whom
 	$(BIN)/ruff check

@@ -35,6 +35,7 @@ class Command:
     fresh: bool = False
     env: dict[str, str] = field(default_factory=dict)
     fault: Fault | None = None
+    patience: float = 200  # seconds
 
     def arguments(self, *overrides: str) -> dict[str, Any]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "HYDRA"))}
@@ -44,7 +45,7 @@ class Command:
 
     def __call__(self, *overrides: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         process = self.start(*overrides)
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=self.patience)
         assert code in (None, process.returncode), f"{process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(overrides, process.returncode or 0, out, err)
 

@@ -1,4 +1,4 @@
-"""The disk fails under a run: one line says so, what was there is whole, and it goes on when healed."""
+"""The disk fails under a run: one line says so, nothing is lost, and once healed it goes on."""
 
 import re
 import resource
