@@ -180,11 +180,12 @@ def _newest_whole(folder: RunFolder) -> Path | None:
                 if archive.testzip():  # torch does not compare the checksums
                     raise zipfile.BadZipFile
             content = torch.load(path, weights_only=True, map_location="cpu")
+            run = content.get("run", folder.path.name)  # one made before they named their run
         except Exception as error:
             kind = type(error).__name__
             _log.warning("%s is damaged or not ours (%s): the one before it is tried", path, kind)
             continue
-        if (run := content.get("run", folder.path.name)) != folder.path.name:
+        if run != folder.path.name:
             raise ValueError(f"{path} is a checkpoint of {run}: put this run's back, or remove it")
         return path
     return None

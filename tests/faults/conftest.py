@@ -1,6 +1,7 @@
 """What every fault is measured by: a run that no fault befell, and a table of the outcomes."""
 
 import json
+import math
 import os
 import random
 from collections import Counter
@@ -19,6 +20,7 @@ from tests.faults.inject import Rehearsal
 __all__ = ["command", "differences", "status"]
 
 TABLE = os.environ.get("FAULTS_TABLE")  # where `make faults` wants it; without: a sample
+KILLS = int(os.environ.get("FAULTS_KILLS", 50))  # a kind of file
 RUN = (
     *("data=digits", "scale=smoke", "model.depth=11", "model.width=0.02", "max_steps=6"),
     *("checkpoint_every=2", "probes=ics", "probes.every=2", "keep_checkpoints=true", "logger=none"),
@@ -29,8 +31,8 @@ Tally = Callable[..., None]
 
 
 def times(in_full: int) -> int:
-    """Return how often a fault is injected: once in a sample."""
-    return in_full if TABLE else 1
+    """Return how often a fault is injected: so often where there are 50 kills, once in a sample."""
+    return math.ceil(in_full * KILLS / 50) if TABLE else 1
 
 
 @pytest.fixture

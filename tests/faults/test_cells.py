@@ -1,5 +1,6 @@
 """Some cells of a grid fail, each in its own way: the others complete, and the rest is retried."""
 
+import io
 import json
 import os
 import re
@@ -9,7 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import pytest
+import torch
 
+from src.runs.identity import run_name
 from tests.faults.conftest import RUN, TABLE
 from tests.faults.inject import At, Exhaust, Faults, Remove, protect
 
@@ -26,19 +29,9 @@ WAYS = {
 
 
 @pytest.fixture
-def names(command):
-    """The run of each seed, as a grid of which nothing is trained tells them."""
-    empty = replace(command, runs_dir=command.runs_dir.with_name("empty"), fault=Stop())
-    empty(*GRID, code=None)
-    (path,) = (empty.runs_dir / "sweeps").glob("*.json")
-    cells = json.loads(path.read_text())["cells"]
-    return {cell["run"]: cell["overrides"] for cell in cells}
-
-
-@dataclass(frozen=True)
-class Stop:
-    def __call__(self) -> None:
-        Faults((At(r"\.lease", 1, lambda: os._exit(0)),))()
+def names(settings):
+    """The cells' runs."""
+    return {run_name(settings(*FAST, "max_steps=2", f"seed={seed}")) for seed in range(CELLS)}
 
 
 @pytest.mark.slow
@@ -71,21 +64,24 @@ def test_the_others_complete_and_those_are_retried(command, names, status, chanc
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     states = {run: state(command, status, run) for run in names}
-    assert {run for run in names if states[run] == "completed"} == names.keys() - way.keys()
+    assert {run for run in names if states[run] == "completed"} == names - way.keys()
     told = re.findall(r"^  (vgg_bn-\w+): (.*)$", done.stdout, re.MULTILINE)
     assert f"\n{FAILING} of {CELLS} cells failed:" in done.stdout
     assert {run for run, _ in told} == way.keys() and len(told) == FAILING
     assert all(WAYS[way[run]] in reason for run, reason in told), told
 
     commands = [shlex.split(x) for x in done.stdout.splitlines() if " -m src.train " in x]
-    assert sorted(words[3:] for words in commands) == sorted(names_of(names, way, command))
+    (manifest,) = (command.runs_dir / "sweeps").glob("*.json")
+    cells = {cell["run"]: cell["overrides"] for cell in json.loads(manifest.read_text())["cells"]}
+    assert cells.keys() == names
+    assert sorted(words[3:] for words in commands) == sorted(cells[run] for run in way)
     for run, kind in way.items():
         folder = command.runs_dir / run
         if folder.is_file():
             folder.unlink()
         elif kind == "a checkpoint of another configuration":
             (folder / "resume.ckpt").unlink()
-    before = {run: written(command, run) for run in names.keys() - way.keys()}
+    before = {run: written(command, run) for run in names - way.keys()}
     again = command(*GRID)
     assert f"{CELLS} cells, {CELLS - FAILING} already complete" in again.stdout
     assert {state(command, status, run) for run in names} == {"completed"}
@@ -98,18 +94,7 @@ def test_the_others_complete_and_those_are_retried(command, names, status, chanc
     )
 
 
-def names_of(names, way, command):
-    return [
-        [f"runs_dir={command.runs_dir}" if x.startswith("runs_dir=") else x for x in names[run]]
-        for run in way
-    ]
-
-
 def foreign():
-    import io
-
-    import torch
-
     torch.save({"run": "vgg_bn-00000000"}, file := io.BytesIO())
     return file.getvalue()
 
