@@ -39,6 +39,9 @@ lint: setup ## check style, types and who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: setup ## ask whether a locked package has a known vulnerability
+	$(BIN)/python .ci/audit.py
+
 bench: setup ## time steps, noise, loader, probes, start, memory; writes bench.json
 	GOMP_SPINCOUNT=10000 $(BIN)/python -m bench $(ARGS) # as src.train sets it for itself
 
@@ -53,4 +56,4 @@ lock: setup ## renew requirements.lock from pyproject.toml (ARGS="--upgrade" for
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra slurm --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --custom-compile-command 'make lock' -q $(ARGS) -o requirements.lock
 
-.PHONY: help setup demo test faults lint bench sweep report lock
+.PHONY: help setup demo test faults lint audit bench sweep report lock
