@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from src.runs.identity import run_name
-from tests.faults.conftest import RUN, TABLE
+from tests.faults.conftest import RUN, TABLE, in_full
 from tests.faults.inject import At, Exhaust, Faults, Remove, protect
 
 CELLS, FAILING = (200, 20) if TABLE else (8, 3)
@@ -118,6 +118,7 @@ class LimitMemory:
         resource.setrlimit(resource.RLIMIT_AS, (size + (1 << 30), resource.RLIM_INFINITY))
 
 
+@in_full
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads its size in /proc")
 def test_one_cell_is_too_large_for_the_memory(command, status, tally):

@@ -73,6 +73,7 @@ def test_both_checkpoints_are_damaged(command, undisturbed, half_way, exact, cha
         shutil.rmtree(command.runs_dir)
 
 
+@in_full
 @pytest.mark.slow
 def test_a_checkpoint_of_another_configuration(command, undisturbed, half_way, exact, tally):
     others = replace(command, runs_dir=command.runs_dir.with_name("others"))
@@ -116,6 +117,7 @@ def test_another_file_is_truncated(name, command, undisturbed, half_way, exact, 
         shutil.rmtree(command.runs_dir)
 
 
+@in_full
 @pytest.mark.slow
 def test_the_clock_is_set_back(
     command, undisturbed, half_way, events, exact, status, chance, tally

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.conftest import RUN, TABLE, check_whole, times
+from tests.faults.conftest import RUN, TABLE, check_whole, in_full, times
 from tests.faults.inject import KILLED, kill_at
 
 FILES = {
@@ -50,6 +50,7 @@ def test_killed_while_it_writes(kinds, command, undisturbed, events, exact, chan
     completed()
 
 
+@in_full
 @pytest.mark.slow
 def test_killed_while_a_folder_is_replaced(command, undisturbed, events, exact, chance, tally):
     swapping = r"\.again/|\.old"
