@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from tests.end_to_end.conftest import Command, command, differences, status
-from tests.faults.inject import Rehearsal
+from tests.faults.inject import Rehearsal, can_protect
 
 __all__ = ["command", "differences", "status"]
 
@@ -45,6 +45,13 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 def tally(record_property: Callable[[str, Any], None]) -> Tally:
     """Counts outcomes of a fault for the table."""
     return lambda fault, outcome, count=1: record_property("fault", [fault, outcome, count])
+
+
+@pytest.fixture
+def protectable(tmp_path: Path) -> None:
+    """Skips a test that needs folders which its own user cannot write to."""
+    if not can_protect(tmp_path):
+        pytest.skip("root may write everywhere, and chattr +i is forbidden here")
 
 
 @pytest.fixture(scope="session")

@@ -151,6 +151,16 @@ def protect(folder: Path, on: bool = True) -> None:
         subprocess.run(["chattr", "+i" if on else "-i", folder], check=True, capture_output=True)
 
 
+def can_protect(folder: Path) -> bool:
+    """Tell whether :func:`protect` works here: many containers forbid it to root."""
+    try:
+        protect(folder)
+        protect(folder, on=False)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Remove:
     """A folder removed with all it holds."""

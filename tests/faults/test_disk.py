@@ -85,6 +85,7 @@ def test_a_file_too_large_for_the_quota(command, undisturbed, exact, only_line, 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("protectable")
 def test_folder_read_only(command, undisturbed, events, exact, only_line, chance, tally):
     run = command.runs_dir / undisturbed.run().name
     pattern = rf"{run.name}/\.resume\.ckpt\.tmp"
@@ -117,22 +118,17 @@ def test_folder_removed(what, command, undisturbed, events, exact, only_line, ch
         shutil.rmtree(command.runs_dir)
 
 
+@in_full
 @pytest.mark.slow
+@pytest.mark.usefixtures("protectable")
 def test_nowhere_to_write(command, tally):
     """From the start: said before anything is trained."""
     command.runs_dir.mkdir()
-    for make, heal in (
-        (lambda: protect(command.runs_dir), lambda: protect(command.runs_dir, on=False)),
-        (
-            lambda: (command.runs_dir.rmdir(), command.runs_dir.touch()),
-            lambda: command.runs_dir.unlink(),
-        ),
-    ):
-        make()
-        try:
-            done = command(*RUN, code=2)
-        finally:
-            heal()
-        (line,) = done.stderr.splitlines()
-        assert line.startswith(f"runs_dir={command.runs_dir} cannot be written: ")
-        tally("no folder to write to from the start", "refused")
+    protect(command.runs_dir)
+    try:
+        done = command(*RUN, code=2)
+    finally:
+        protect(command.runs_dir, on=False)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"runs_dir={command.runs_dir} cannot be written: ")
+    tally("runs folder read-only from the start", "refused")
