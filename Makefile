@@ -30,11 +30,17 @@ demo: setup ## train four nets at two rates on the digits and judge the claims: 
 test: setup ## run the tests (ARGS="-k shift" for some)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup $(ARGS)
 
+faults: setup ## inject faults by the hundred and write docs/faults.md: half an hour (KILLS=10 a kind of file, not 50)
+	OMP_NUM_THREADS=1 FAULTS_TABLE=docs/faults.md FAULTS_KILLS=$(or $(KILLS),50) $(BIN)/pytest -n auto --dist worksteal -o timeout=3000 tests/faults tests/end_to_end/test_resume.py $(ARGS)
+
 lint: setup ## check style, types and who imports whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: setup ## ask whether a locked package has a known vulnerability
+	$(BIN)/python .ci/audit.py
 
 bench: setup ## time steps, noise, loader, probes, start, memory; writes bench.json
 	GOMP_SPINCOUNT=10000 $(BIN)/python -m bench $(ARGS) # as src.train sets it for itself
@@ -55,4 +61,4 @@ lock: setup ## renew requirements.lock from pyproject.toml (ARGS="--upgrade" for
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra slurm --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --custom-compile-command 'make lock' -q $(ARGS) -o requirements.lock
 
-.PHONY: help setup demo test lint bench sweep status report lock
+.PHONY: help setup demo test faults lint audit bench sweep status report lock

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -26,6 +27,7 @@ from src.models.init import scale_to_unit_variance
 from src.models.network import Network
 from src.runs.folder import RunFolder
 from src.runs.needs import Needs
+from src.runs.tables import Table
 from src.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -67,7 +69,7 @@ def fit(
     ]
     logger = tracking.start(settings, folder.path, name, config)
     trainer = _trainer(settings, device, callbacks, logger)
-    checkpoint = _newest_whole(folder)
+    checkpoint = _start_from(folder, [norms.table, *probing.tables.values()])
     model = _model(settings, device, fed, checkpoint)
     try:
         trainer.fit(model, fed.training, ckpt_path=checkpoint, weights_only=True)
@@ -155,12 +157,35 @@ def _trainer(
     )
 
 
+def _start_from(folder: RunFolder, tables: Sequence[Table]) -> Path | None:
+    """Return the checkpoint to go on from; None, and none is left, where its tables are damaged."""
+    checkpoint = _newest_whole(folder)
+    damaged = [table.path for table in tables if table.damaged()]
+    if checkpoint is None or not damaged:
+        return checkpoint
+    _log.warning("%s is damaged: the run begins anew", ", ".join(map(str, damaged)))
+    folder.remove_checkpoints()
+    return None
+
+
 def _newest_whole(folder: RunFolder) -> Path | None:
+    """Return the newest checkpoint that is whole and holds nothing but tensors and plain values.
+
+    Raises:
+        ValueError: If it is another run's.
+    """
     for path in folder.checkpoints():
         try:
-            torch.load(path, weights_only=True, map_location="cpu")
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip():  # torch does not compare the checksums
+                    raise zipfile.BadZipFile
+            content = torch.load(path, weights_only=True, map_location="cpu")
+            run = content.get("run", folder.path.name)  # one made before they named their run
         except Exception as error:
-            _log.warning("%s is damaged (%s): the one before it is tried", path, error)
-        else:
-            return path
+            kind = type(error).__name__
+            _log.warning("%s is damaged or not ours (%s): the one before it is tried", path, kind)
+            continue
+        if run != folder.path.name:
+            raise ValueError(f"{path} is a checkpoint of {run}: put this run's back, or remove it")
+        return path
     return None

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,8 @@ def train(
             raise
         except Exception as error:
             _log.exception("%s failed: %s", name, (str(error) or repr(error)).splitlines()[0])
-            end("failed", message=f"{type(error).__name__}: {error}")
+            with suppress(OSError):  # of a folder that cannot be written the log alone can tell
+                end("failed", message=f"{type(error).__name__}: {error}")
             raise
         finally:
             tracking.finish(folder.ended())
@@ -87,10 +88,12 @@ def train(
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path)
+    handler.handleError = lambda record: None  # type: ignore[method-assign] # a full disk: see stderr
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     try:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()

@@ -86,6 +86,12 @@ class Checkpoint(pl.Callback):
         if self._received:
             raise Stopped(self._received, done)
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Name the run: a checkpoint of another may well fit its network."""
+        checkpoint["run"] = self.folder.path.name
+
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give the signals back."""
         for number, handler in self._handlers.items():

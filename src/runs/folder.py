@@ -39,7 +39,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """Return a file's content; None where it is absent or, with a warning, damaged."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         _log.warning("%s is damaged (%s) and taken as absent", path, error)
@@ -128,13 +128,13 @@ class RunFolder:
         with whole(newest) as temporary:
             yield temporary
             _sync(temporary)
+            if kept is not None:  # before the newest: no run goes on from a step not yet kept
+                target = self.kept_checkpoint(kept)
+                target.parent.mkdir(exist_ok=True)
+                with whole(target) as copy:
+                    shutil.copyfile(temporary, copy)
             if newest.exists():
                 newest.replace(previous)
-        if kept is not None:
-            target = self.kept_checkpoint(kept)
-            target.parent.mkdir(exist_ok=True)
-            with whole(target) as temporary:
-                shutil.copyfile(newest, temporary)
 
     def kept_checkpoint(self, step: int) -> Path:
         """Return where the checkpoint of a step is kept, there or not."""

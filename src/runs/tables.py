@@ -7,6 +7,7 @@ from typing import Any
 
 import polars
 from polars import DataFrame, DataType, Float64, Int64, LazyFrame, List, String
+from polars.exceptions import PolarsError
 
 from src.runs.folder import whole
 
@@ -46,6 +47,13 @@ class Table:
     def __init__(self, folder: Path, name: str) -> None:
         self.name, self.path, self.columns = name, folder / f"{name}.parquet", COLUMNS[name]
         self._new: list[DataFrame] | None = None
+
+    def damaged(self) -> bool:
+        """Tell whether the file is there, but is no Parquet file: cut off, say."""
+        try:
+            return self.path.exists() and not polars.read_parquet_schema(self.path)
+        except PolarsError:
+            return True
 
     def start(self, step: int) -> None:
         """Keep the rows of the steps before ``step``, the first of this attempt, and no others."""

@@ -15,7 +15,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.end_to_end.warm import WarmProcess
+from tests.end_to_end.warm import Fault, WarmProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 Process = WarmProcess | subprocess.Popen[str]
@@ -27,12 +27,15 @@ class Command:
     """``python -m src.train`` writing to one folder, for a user who has no login at W&B.
 
     Its processes are forked from one that has imported torch already, unless they are to be fresh.
+    A forked one calls ``fault`` first.
     """
 
     runs_dir: Path
     home: Path
     fresh: bool = False
     env: dict[str, str] = field(default_factory=dict)
+    fault: Fault | None = None
+    patience: float = 200  # seconds
 
     def arguments(self, *overrides: str) -> dict[str, Any]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "HYDRA"))}
@@ -42,14 +45,14 @@ class Command:
 
     def __call__(self, *overrides: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         process = self.start(*overrides)
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=self.patience)
         assert code in (None, process.returncode), f"{process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(overrides, process.returncode or 0, out, err)
 
     def start(self, *overrides: str) -> Process:
         given = self.arguments(*overrides)
         if not self.fresh:
-            return WarmProcess(given["args"][3:], given["env"], ROOT)
+            return WarmProcess(given["args"][3:], given["env"], ROOT, self.fault)
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
         return subprocess.Popen(**given, stdin=null, stdout=pipe, stderr=pipe)
 

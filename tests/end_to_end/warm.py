@@ -5,16 +5,22 @@ import multiprocessing
 import os
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import TimeoutExpired
 from tempfile import mkdtemp
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the server's OpenMP reads it, once for all
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["src.cell", "src.training", "torch._dynamo"])
+_context.set_forkserver_preload(
+    ["src.cell", "src.training", "torch._dynamo", "sklearn.datasets", "hydra_plugins.grid_sweeper"]
+)
+Fault = Callable[[], None]
 
 
-def _run(arguments: list[str], env: dict[str, str], cwd: Path, output: Path) -> None:
+def _run(
+    arguments: list[str], env: dict[str, str], cwd: Path, output: Path, fault: Fault | None
+) -> None:
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
@@ -24,6 +30,8 @@ def _run(arguments: list[str], env: dict[str, str], cwd: Path, output: Path) -> 
         os.dup2(file.fileno(), number)
         setattr(sys, name, file)
     sys.argv[1:] = arguments
+    if fault:
+        fault()
     try:
         runpy.run_module("src.train", run_name="__main__", alter_sys=True)
     finally:
@@ -31,11 +39,17 @@ def _run(arguments: list[str], env: dict[str, str], cwd: Path, output: Path) -> 
 
 
 class WarmProcess:
-    """A process as ``subprocess.Popen`` shows one, forked from a server that has all modules."""
+    """A process as ``subprocess.Popen`` shows one, forked from a server that has all modules.
 
-    def __init__(self, arguments: list[str], env: dict[str, str], cwd: Path) -> None:
+    It first calls the fault that it is to suffer, if there is one.
+    """
+
+    def __init__(
+        self, arguments: list[str], env: dict[str, str], cwd: Path, fault: Fault | None = None
+    ) -> None:
         self._output = Path(mkdtemp())
-        self._process = _context.Process(target=_run, args=(arguments, env, cwd, self._output))
+        given = (arguments, env, cwd, self._output, fault)
+        self._process = _context.Process(target=_run, args=given)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid

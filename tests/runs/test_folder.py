@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from pathlib import Path
 
 import polars as pl
@@ -182,6 +183,18 @@ class TestCheckpoints:
         assert self.contents(folder)[:2] == ["3", "2"][: len(self.contents(folder))]
         self.save(folder, "4")
         assert self.contents(folder) == ["4", "3"]
+
+    def test_one_to_keep_is_there_before_it_is_the_newest(self, folder, monkeypatch):
+        def crash(path: Path, target: Path) -> None:
+            if target.name == module.CHECKPOINTS[0]:
+                raise Crash
+            os.replace(path, target)
+
+        monkeypatch.setattr(Path, "replace", crash)
+        with pytest.raises(Crash), folder.new_checkpoint(kept=2) as path:
+            path.write_text("2")
+        assert folder.checkpoints() == []
+        assert folder.kept_checkpoint(2).read_text() == "2"
 
 
 def test_configuration_is_kept_as_given(folder):
