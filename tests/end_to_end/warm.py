@@ -14,7 +14,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["src.cell", "src.training", "torch._dynamo"])
 
 
-def _run(arguments: list[str], env: dict[str, str], cwd: Path, output: Path) -> None:
+def _run(module: str, arguments: list[str], env: dict[str, str], cwd: Path, output: Path) -> None:
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
@@ -25,7 +25,7 @@ def _run(arguments: list[str], env: dict[str, str], cwd: Path, output: Path) -> 
         setattr(sys, name, file)
     sys.argv[1:] = arguments
     try:
-        runpy.run_module("src.train", run_name="__main__", alter_sys=True)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()  # multiprocessing does not
 
@@ -33,9 +33,12 @@ def _run(arguments: list[str], env: dict[str, str], cwd: Path, output: Path) -> 
 class WarmProcess:
     """A process as ``subprocess.Popen`` shows one, forked from a server that has all modules."""
 
-    def __init__(self, arguments: list[str], env: dict[str, str], cwd: Path) -> None:
+    def __init__(
+        self, arguments: list[str], env: dict[str, str], cwd: Path, module: str = "src.train"
+    ) -> None:
         self._output = Path(mkdtemp())
-        self._process = _context.Process(target=_run, args=(arguments, env, cwd, self._output))
+        given = (module, arguments, env, cwd, self._output)
+        self._process = _context.Process(target=_run, args=given)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
