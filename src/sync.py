@@ -60,7 +60,7 @@ def pending(root: Path) -> tuple[dict[Path, list[Path]], list[Path]]:
         if not file.with_suffix(".wandb.synced").exists():
             found[file.parents[2]].append(file)
     store = RunStore(root)
-    writers = {folder: store.writer(folder.name) for folder in found if folder.parent == root}
+    writers = {folder: store.writer(folder.name) for folder in found}
     busy = [folder for folder, writer in writers.items() if writer and not writer.dead]
     return {folder: files for folder, files in found.items() if folder not in busy}, busy
 

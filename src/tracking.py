@@ -51,7 +51,7 @@ def start(
         return logger
 
     try:
-        return _begun(begin, chosen.mode, folder.parent)
+        return _begun(begin, chosen.mode, Path(settings.runs_dir))
     except Exception as error:
         wandb.teardown()
         _log.warning("W&B does not start (%s): this run is not logged there", _reason(error))

@@ -38,6 +38,7 @@ class WandbServer:
         delay: How many seconds each answer takes.
         status: What it answers: 200, or an error to all.
         dies_when: Asked of the server at each request: whether to answer nobody from now on.
+        refuses: The end of the path that it forbids, if any.
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class WandbServer:
         status: int = 200,
         delay: float = 0.0,
         dies_when: Callable[["WandbServer"], bool] = lambda _: False,
+        refuses: str | None = None,
     ) -> None:
-        self.status, self.delay, self.dies_when = status, delay, dies_when
+        self.status, self.delay, self.dies_when, self.refuses = status, delay, dies_when, refuses
         self.runs: dict[str, Run] = defaultdict(Run)
         self.asked: list[str] = []
         self.unknown: list[str] = []  # what it was asked and could not answer
@@ -75,6 +77,8 @@ class WandbServer:
         if self._over.is_set() or self._over.wait(self.delay) or self.dies_when(self):
             self.die()
             raise ConnectionAbortedError
+        if self.refuses and path.endswith(self.refuses):
+            return 403, {"errors": [{"message": "forbidden"}]}
         if self.status != 200:
             return self.status, {"errors": [{"message": f"the double answers {self.status}"}]}
         with self._lock:

@@ -9,12 +9,16 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 from tempfile import mkdtemp
 
+from wandb.sdk.data_types._private import MEDIA_TMP
+
 os.environ["OMP_NUM_THREADS"] = "1"  # the server's OpenMP reads it, once for all
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["src.cell", "src.training", "torch._dynamo"])
 
 
 def _run(module: str, arguments: list[str], env: dict[str, str], cwd: Path, output: Path) -> None:
+    # W&B makes a folder for pictures when imported, which each process here removes at its end.
+    MEDIA_TMP.__init__("wandb-media")  # type: ignore[misc]
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)

@@ -1,0 +1,170 @@
+"""Weights & Biases online: the true client and the real command, against a double of the server."""
+
+import base64
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from src.runs.tables import Table
+from tests.end_to_end.conftest import ROOT, Command
+from tests.end_to_end.warm import WarmProcess
+from tests.wandb_server import KEY, Run, WandbServer
+
+pytestmark = pytest.mark.slow
+TINY = ("data=digits", "scale=smoke", "model.depth=11", "model.width=0.02", "max_steps=2")
+TABLES = ("norms", "ics", "landscape", "activations")
+SECRETS = (KEY.encode(), base64.b64encode(f"api:{KEY}".encode()))
+
+
+def _logged_in(command: Command, server: WandbServer) -> Command:
+    return replace(command, env={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY})
+
+
+def _other(module: str, command: Command, *arguments: str) -> CompletedProcess[str]:
+    """Another command of the project in the environment of one."""
+    process = WarmProcess([*arguments], command.arguments()["env"], ROOT, module)
+    out, err = process.communicate(timeout=120)
+    return CompletedProcess(arguments, process.returncode or 0, out, err)
+
+
+def _told_the_key(command: Command, *done: CompletedProcess[str]) -> list[str]:
+    """Where the key can be read: in which files, or in what a command has printed."""
+    files = [p for p in command.runs_dir.parent.rglob("*") if p.is_file() and not p.is_symlink()]
+    assert files
+    texts = {str(path): path.read_bytes() for path in files}
+    texts |= {f"{d.args}": f"{d.stdout}{d.stderr}".encode() for d in done}
+    return [name for name, text in texts.items() if any(secret in text for secret in SECRETS)]
+
+
+def _logged(run: Run) -> set[tuple[int, str, float]]:
+    return {
+        (row["trainer/global_step"], name, value)
+        for row in run.history
+        for name, value in row.items()
+        if "/" in name and name != "trainer/global_step" and not isinstance(value, dict)
+    }
+
+
+def _measured(run: Path, *tables: str) -> set[tuple[int, str, float]]:
+    found = set(pl.read_parquet(run / "metrics.parquet").iter_rows())
+    for table in (Table(run, name) for name in tables):
+        for (step,), part in pl.read_parquet(table.path).partition_by("step", as_dict=True).items():
+            found |= {(step, *named) for named in table.scalars(part.rows()).items()}
+    return found
+
+
+@pytest.fixture(scope="module")
+def online(tmp_path_factory) -> Iterator[tuple[Command, CompletedProcess[str], WandbServer]]:
+    folder = tmp_path_factory.mktemp("online")
+    (folder / "home").mkdir()
+    with WandbServer() as server:
+        command = _logged_in(Command(folder / "runs", folder / "home"), server)
+        tags = "logger.tags=[one,two words]"
+        done = command(*TINY, "model=vgg,vgg_bn", "probes=paper", "sweep=pair", tags)
+        yield command, done, server
+
+
+def test_everything_arrives(online):
+    command, done, server = online
+    assert done.stderr == "" and server.unknown == []
+    assert server.runs.keys() == {run.name for run in command.runs()} and len(server.runs) == 2
+    for folder in command.runs():
+        run = server.runs[folder.name]
+        assert _logged(run) == _measured(folder, *TABLES)
+        histograms = [v for row in run.history for v in row.values() if isinstance(v, dict)]
+        assert histograms and {h["_type"] for h in histograms} == {"histogram"}
+        config = {key: entry["value"] for key, entry in run.config.items() if key != "_wandb"}
+        assert config == yaml.safe_load((folder / "config.yaml").read_text())
+        about = run.about
+        assert (about["displayName"], about["project"]) == (folder.name, "batchnorm")
+        assert (about["groupName"], about["tags"]) == ("pair", ["one", "two words"])
+        assert run.exit_code == 0
+        assert list(folder.glob("wandb/run-*/*.wandb.synced")), "marked as whole"
+    assert _told_the_key(command, done) == []
+
+
+def test_the_report_arrives(online):
+    command, _, server = online
+    before = set(server.runs)
+    out = command.runs_dir.parent / "report"
+    done = _other("src.report", command, str(command.runs_dir), "--out", str(out))
+    assert (done.returncode, done.stderr) == (0, "") and server.unknown == []
+    (name,) = set(server.runs) - before
+    run = server.runs[name]
+    assert (run.about["displayName"], run.about["jobType"]) == ("report", "report")
+    figures = sorted((out / "figures").glob("*.png"))
+    assert figures
+    shown = {k: v for row in run.history for k, v in row.items() if k.startswith("figures/")}
+    assert {key.removeprefix("figures/") for key in shown} == {path.stem for path in figures}
+    for path in figures:
+        assert run.files[shown[f"figures/{path.stem}"]["path"]] == path.read_bytes()
+    (table,) = [v for row in run.history for k, v in row.items() if k == "claims"]
+    heads, *rows = (out / "claims.csv").read_text().splitlines()
+    claims = json.loads(run.files[table["path"]])
+    assert claims["columns"] == heads.split(",") and len(claims["data"]) == len(rows)
+    assert _told_the_key(command, done) == []
+
+
+@dataclass
+class Fault:
+    """A server that does not work, and what its user is told."""
+
+    told: str
+    server: dict[str, Any] = field(default_factory=dict)
+    absent: bool = False
+    online: bool = False  # whether a run begins online
+
+
+def _history_has_come(server: WandbServer) -> bool:
+    return any(run.history for run in server.runs.values())
+
+
+FAULTS = {
+    "absent": Fault("no good answer from", absent=True),
+    "answers nothing": Fault("no good answer from", {"delay": 10_000}),
+    "answers late": Fault("", {"delay": 2}, online=True),
+    "answers 500": Fault("no good answer from", {"status": 500}),
+    "refuses the key": Fault("401", {"status": 401}),
+    "dies": Fault("Timed out finishing", {"dies_when": _history_has_come}, online=True),
+    "refuses a part": Fault("refused a part", {"refuses": "file_stream"}, online=True),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_server_costs_little_and_nothing_is_lost(command, status, fault):
+    given = FAULTS[fault]
+    with WandbServer(**given.server) as server:
+        if given.absent:
+            server.die()
+        there = _logged_in(command, server)
+        done = there(*TINY, "seed=0,1,2")  # would never end if something waited for the server
+    runs = command.runs()
+    assert [status(run)["state"] for run in runs] == ["completed"] * 3
+    for run in runs:
+        assert {"config.yaml", "status.json", "metrics.parquet", "norms.parquet", "train.log"} <= {
+            path.name for path in run.iterdir()
+        }
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("W&B does not work (") and given.told in line
+    assert line.endswith(f"to upload later: python -m src.sync {command.runs_dir}")
+    assert bool(list(command.runs_dir.glob("*/wandb/run-*"))) == given.online
+    assert _told_the_key(there, done) == []
+    with WandbServer() as server:
+        there = _logged_in(command, server)
+        done = _other("src.sync", there, str(command.runs_dir))
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        for run in runs:
+            assert _logged(server.runs[run.name]) == _measured(run, "norms")
+            assert server.runs[run.name].exit_code == 0
+            assert server.runs[run.name].about["groupName"]
+        before = len(server.asked)
+        done = _other("src.sync", there, str(command.runs_dir))
+        assert done.stdout == "nothing to upload\n" and len(server.asked) == before
