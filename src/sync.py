@@ -1,11 +1,12 @@
 """Upload to W&B what is not there yet: ``python -m src.sync runs``."""
 
 import argparse
+import os
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import zip_longest
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m src.sync",
         description="Upload to W&B the runs that were logged offline or did not get there whole.",
-        epilog="What has been uploaded is marked and skipped from then on, and so is a run that is "
+        epilog="What has been uploaded is marked and left out from then on; so is a run that is "
         "being trained. You must be logged in (wandb login).",
     )
     parser.add_argument("folder", type=Path, help="a runs folder, or that of a report")
@@ -28,52 +29,62 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not chosen.folder.is_dir():
         print(f"{chosen.folder} is not a folder", file=sys.stderr)
         raise SystemExit(2)
-    waiting, busy = pending(chosen.folder)
-    console = Console(soft_wrap=True, highlight=False)
+    found = waiting(chosen.folder)
+    store = RunStore(chosen.folder)
+    writers = {folder: store.writer(folder.name) for folder in found}
+    busy = {folder for folder, writer in writers.items() if writer and not writer.dead}
+    ready = {folder: files for folder, files in found.items() if folder not in busy}
+    if ready:
+        _check_login()
+    # One file of each run at a time, the oldest first: a later one goes on where it ended.
+    for files in zip_longest(*ready.values()):
+        command = [sys.executable, "-m", "wandb", "sync", "--include-online"]
+        command += ["--parallelism", str(chosen.jobs), *(str(file) for file in files if file)]
+        subprocess.run(command, stdin=subprocess.DEVNULL)  # it shows how far it is
+    left = waiting(chosen.folder)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "parts", "upload"):
-        table.add_column(heading, justify="right" if heading == "parts" else "left")
-    failed = 0
-    with ThreadPoolExecutor(chosen.jobs) as pool:
-        jobs = {pool.submit(uploaded, files): folder for folder, files in waiting.items()}
-        for number, job in enumerate(as_completed(jobs), start=1):
-            folder, problem = jobs[job], job.result()
-            failed += problem is not None
-            console.print(f"{number} of {len(jobs)}: {folder.name} {problem or 'uploaded'}")
-            table.add_row(folder.name, str(len(waiting[folder])), problem or "done")
-    for folder in busy:
-        table.add_row(folder.name, "", "is being trained: left alone")
-    console.print(table if table.row_count else "nothing to upload")
-    if failed:
-        print(f"{failed} of {len(jobs)} runs failed; the same command tries again", file=sys.stderr)
+    for heading in ("run", "upload"):
+        table.add_column(heading)
+    for folder in found:
+        state = "failed" if folder in left else "done"
+        table.add_row(folder.name, "left alone: it is being trained" if folder in busy else state)
+    Console(soft_wrap=True).print(table if found else "nothing to upload")
+    if failed := left.keys() - busy:
+        print(
+            f"{len(failed)} of {len(ready)} failed: the same command tries again", file=sys.stderr
+        )
         raise SystemExit(1)
 
 
-def pending(root: Path) -> tuple[dict[Path, list[Path]], list[Path]]:
-    """Return W&B's files that are not uploaded, oldest first, by folder; and who is being trained.
-
-    Args:
-        root: A runs folder, or the folder of one report.
-    """
+def waiting(root: Path) -> dict[Path, list[Path]]:
+    """Return W&B's files that it does not have whole, the oldest first, by the run's folder."""
     found = defaultdict[Path, list[Path]](list)
     for file in sorted(root.glob("**/wandb/*run-*/run-*.wandb")):
         if not file.with_suffix(".wandb.synced").exists():
             found[file.parents[2]].append(file)
-    store = RunStore(root)
-    writers = {folder: store.writer(folder.name) for folder in found}
-    busy = [folder for folder, writer in writers.items() if writer and not writer.dead]
-    return {folder: files for folder, files in found.items() if folder not in busy}, busy
+    return {folder: sorted(files, key=_began) for folder, files in found.items()}
 
 
-def uploaded(files: Sequence[Path]) -> str | None:
-    """Upload files one after the other, as ``wandb sync`` does; return what went wrong, if any."""
-    for file in files:
-        command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if not file.with_suffix(".wandb.synced").exists():
-            told = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            return told[-1] if told else f"wandb sync ended with exit code {done.returncode}"
-    return None
+def _began(file: Path) -> str:
+    return file.parent.name.removeprefix("offline-")
+
+
+def _check_login() -> None:
+    os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_HTTP_TIMEOUT", "10")
+    import wandb
+
+    try:
+        problem = (
+            "" if wandb.login(prompt=False, verify=True) else "nobody is logged in: wandb login"
+        )
+    except Exception as error:
+        problem = str(error).splitlines()[0]
+    if problem:
+        print(f"nothing can be uploaded: {problem}", file=sys.stderr)
+        raise SystemExit(1)
+    wandb.teardown()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,18 +36,18 @@ class WandbServer:
     Attributes:
         delay: How many seconds each answer takes.
         status: What it answers: 200, or an error to all.
-        dies_when: Asked of the server at each request: whether to answer nobody from now on.
-        refuses: The end of the path that it forbids, if any.
+        refuses: The end of a path that it forbids, if any.
+        dies_at: The end of a path: asked for it, it dies, without an answer to this or any other.
     """
 
     def __init__(
         self,
         status: int = 200,
         delay: float = 0.0,
-        dies_when: Callable[["WandbServer"], bool] = lambda _: False,
         refuses: str | None = None,
+        dies_at: str | None = None,
     ) -> None:
-        self.status, self.delay, self.dies_when, self.refuses = status, delay, dies_when, refuses
+        self.status, self.delay, self.refuses, self.dies_at = status, delay, refuses, dies_at
         self.runs: dict[str, Run] = defaultdict(Run)
         self.asked: list[str] = []
         self.unknown: list[str] = []  # what it was asked and could not answer
@@ -74,7 +73,7 @@ class WandbServer:
 
     def answer(self, method: str, path: str, authorization: str, body: bytes) -> tuple[int, Any]:
         """Return the status of an answer and what it holds."""
-        if self._over.is_set() or self._over.wait(self.delay) or self.dies_when(self):
+        if self._over.wait(self.delay) or (self.dies_at and path.endswith(self.dies_at)):
             self.die()
             raise ConnectionAbortedError
         if self.refuses and path.endswith(self.refuses):
