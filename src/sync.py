@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import zip_longest
 from pathlib import Path
 
 from rich.console import Console
@@ -33,14 +32,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     store = RunStore(chosen.folder)
     writers = {folder: store.writer(folder.name) for folder in found}
     busy = {folder for folder, writer in writers.items() if writer and not writer.dead}
-    ready = {folder: files for folder, files in found.items() if folder not in busy}
+    ready = [folder for folder in found if folder not in busy]
     if ready:
         _check_login()
-    # One file of each run at a time, the oldest first: a later one goes on where it ended.
-    for files in zip_longest(*ready.values()):
-        command = [sys.executable, "-m", "wandb", "sync", "--include-online"]
-        command += ["--parallelism", str(chosen.jobs), *(str(file) for file in files if file)]
-        subprocess.run(command, stdin=subprocess.DEVNULL)  # it shows how far it is
+        # Several files of one run it uploads one after the other, the oldest first.
+        command = [
+            sys.executable,
+            "-m",
+            "wandb",
+            "sync",
+            "--include-online",
+            "-n",
+            str(chosen.jobs),
+        ]
+        files = [str(file) for folder in ready for file in found[folder]]
+        subprocess.run([*command, *files], stdin=subprocess.DEVNULL)  # it shows how far it is
     left = waiting(chosen.folder)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("run", "upload"):
@@ -57,16 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def waiting(root: Path) -> dict[Path, list[Path]]:
-    """Return W&B's files that it does not have whole, the oldest first, by the run's folder."""
+    """Return W&B's files that it does not have whole, by the run's folder."""
     found = defaultdict[Path, list[Path]](list)
     for file in sorted(root.glob("**/wandb/*run-*/run-*.wandb")):
         if not file.with_suffix(".wandb.synced").exists():
             found[file.parents[2]].append(file)
-    return {folder: sorted(files, key=_began) for folder, files in found.items()}
-
-
-def _began(file: Path) -> str:
-    return file.parent.name.removeprefix("offline-")
+    return found
 
 
 def _check_login() -> None:
