@@ -2,6 +2,7 @@
 
 import base64
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -110,6 +111,33 @@ def test_the_report_arrives(online):
     claims = json.loads(run.files[table["path"]])
     assert claims["columns"] == heads.split(",") and len(claims["data"]) == len(rows)
     assert _told_the_key(command, done) == []
+
+
+def test_an_agents_cell_joins_the_sweep_and_resumes(command, status, wait_for, tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text("model: {value: vgg}\nseed: {value: 0}\n")
+    cell = (*TINY[:-1], "model=vgg", "seed=0", "max_steps=40", "checkpoint_every=1")
+    with WandbServer() as server:
+        first, second = (
+            replace(command, env=_logged_in(command, server).env | sweep | {"WANDB_RUN_ID": name})
+            for name in ("cell1", "cell2")
+            for sweep in [{"WANDB_SWEEP_ID": "s1", "WANDB_SWEEP_PARAM_PATH": str(params)}]
+        )
+        process = first.start(*cell)
+        wait_for(lambda: list(command.runs_dir.glob("*/resume.ckpt")), process)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+        second(*cell)
+    run = command.run()
+    assert status(run)["state"] == "completed" and status(run)["attempts"] == 2
+    assert server.runs.keys() == {"cell1", "cell2"}
+    for name in server.runs:
+        arrived = server.runs[name]
+        assert (arrived.about["sweep"], arrived.about["displayName"]) == ("s1", run.name)
+        config = {key: entry["value"] for key, entry in arrived.config.items() if key != "_wandb"}
+        assert config == yaml.safe_load((run / "config.yaml").read_text())
+    both = _logged(server.runs["cell1"]) | _logged(server.runs["cell2"])
+    assert both == _measured(run, "norms")
 
 
 @dataclass
