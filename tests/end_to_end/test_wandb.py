@@ -2,7 +2,9 @@
 
 import base64
 import json
+import re
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,14 +15,20 @@ import polars as pl
 import pytest
 import yaml
 
+from src import dashboard
+from src.analysis.claims import rules
+from src.analysis.figures import FIGURES
+from src.dashboard import GROUPED_BY, SECTIONS
+from src.runs.lease import only_writer
 from src.runs.tables import Table
+from src.settings import PROBES, keys
 from tests.end_to_end.conftest import ROOT, Command
 from tests.end_to_end.warm import WarmProcess
 from tests.wandb_server import KEY, Run, WandbServer
 
 pytestmark = pytest.mark.slow
 TINY = ("data=digits", "scale=smoke", "model.depth=11", "model.width=0.02", "max_steps=2")
-TABLES = ("norms", "ics", "landscape", "activations")
+TABLES = ("norms", *PROBES)
 SECRETS = (KEY.encode(), base64.b64encode(f"api:{KEY}".encode()))
 
 
@@ -68,7 +76,8 @@ def online(tmp_path_factory) -> Iterator[tuple[Command, CompletedProcess[str], W
     with WandbServer() as server:
         command = _logged_in(Command(folder / "runs", folder / "home"), server)
         tags = "logger.tags=[one,two words]"
-        done = command(*TINY, "model=vgg,vgg_bn", "probes=paper", "sweep=pair", tags)
+        probes = ("probes=all", "probes.metrics=[euclidean,relative]", "probes.fixed_batches=1")
+        done = command(*TINY, "model=vgg,vgg_bn", *probes, "sweep=pair", tags)
         yield command, done, server
 
 
@@ -111,6 +120,62 @@ def test_the_report_arrives(online):
     claims = json.loads(run.files[table["path"]])
     assert claims["columns"] == heads.split(",") and len(claims["data"]) == len(rows)
     assert _told_the_key(command, done) == []
+
+
+def test_the_dashboard_shows_what_runs_log(online):
+    command, _, server = online
+    done = _other("src.dashboard", command, "--entity", "me", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    view = json.loads(done.stdout)
+    names = [section["name"].partition(":")[0] for section in view["sections"]]
+    assert names == [figure.name for figure in FIGURES] and SECTIONS.keys() == {*names}
+    claims = " ".join(section["name"] for section in view["sections"])
+    assert all(f"{c.id}" in claims for c in rules().claims.values() if c.figure in names)
+    panels = [panel for section in view["sections"] for panel in section["panels"]]
+    logged = {name for run in server.runs.values() for row in run.history for name in row}
+    assert {panel["x"] for panel in panels} == {"trainer/global_step"} <= logged
+    for panel in panels:
+        assert any(re.search(panel["metric_regex"], name) for name in logged), panel
+    grouped = [key["name"] for key in view["runset_settings"]["groupby"]]
+    assert grouped == [*GROUPED_BY] and {*grouped} <= {*keys()}
+
+
+def test_the_dashboard_without_its_extra_is_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    with pytest.raises(SystemExit) as ended:
+        dashboard.main(["--entity", "me"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "wandb-workspaces is missing: pip install 'batchnorm-landscape[dashboard]'\n"
+    )
+
+
+@pytest.fixture
+def leftover(command) -> Path:
+    """A file of W&B's that cannot be uploaded."""
+    folder = command.runs_dir / "vgg-1" / "wandb" / "offline-run-20260101_000000-vgg-1"
+    folder.mkdir(parents=True)
+    (folder / "run-vgg-1.wandb").write_bytes(b"not W&B's")
+    return folder
+
+
+def test_what_cannot_be_uploaded_is_told_and_tried_again(command, leftover):
+    with WandbServer() as server:
+        there = _logged_in(command, server)
+        done = _other("src.sync", there, str(command.runs_dir))
+        assert done.returncode == 1
+        assert "1 of 1 failed: the same command tries again" in done.stderr
+        assert done.stdout.splitlines()[-1].split() == ["vgg-1", "failed"]
+        with only_writer(command.runs_dir / ".locks" / "vgg-1.lease"):
+            done = _other("src.sync", there, str(command.runs_dir))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "vgg-1  left alone: it is being trained" in done.stdout
+        server.status = 401
+        done = _other("src.sync", there, str(command.runs_dir))
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("nothing can be uploaded: ") and "401" in line
+    assert _told_the_key(there, done) == []
 
 
 def test_an_agents_cell_joins_the_sweep_and_resumes(command, status, wait_for, tmp_path):
