@@ -5,7 +5,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from src.analysis.claims import rules
 from src.analysis.figures import FIGURES
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Make a view of a W&B project: a section for each figure of the report, named "
         "with the claims it bears on, its runs grouped by settings so that seeds are one curve.",
         epilog="Runs of several sweeps share a project: choose those of one section by their "
-        "group, which is the sweep's name. Needs: pip install 'batchnorm-landscape[dashboard]'.",
+        "group, which is the sweep's name. Needs: pip install -e '.[dashboard]'.",
     )
     parser.add_argument("--entity", required=True, help="at W&B: your name or your team's")
     parser.add_argument("--project", default="batchnorm", help="at W&B; default: batchnorm")
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("wandb_workspaces"):
             raise
-        told = "wandb-workspaces is missing: pip install 'batchnorm-landscape[dashboard]'"
+        told = "wandb-workspaces is missing: pip install -e '.[dashboard]'"
         print(told, file=sys.stderr)
         raise SystemExit(2) from None
     if chosen.dry_run:
@@ -136,7 +136,7 @@ def workspace(entity: str, project: str, name: str) -> "ws.Workspace":
     }
 
     def section(name: str, title: str) -> ws.Section:
-        panels = [
+        panels: list[Any] = [
             wr.LinePlot(
                 title=plot.title,
                 x=STEP,

@@ -146,7 +146,7 @@ def test_the_dashboard_without_its_extra_is_one_line(monkeypatch, capsys):
         dashboard.main(["--entity", "me"])
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
-        "wandb-workspaces is missing: pip install 'batchnorm-landscape[dashboard]'\n"
+        "wandb-workspaces is missing: pip install -e '.[dashboard]'\n"
     )
 
 
