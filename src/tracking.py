@@ -24,7 +24,7 @@ def start(
 ) -> WandbLogger | bool:
     """Start W&B's run for a cell; its id is the run's name, so a resumed run continues it.
 
-    The agent of a W&B sweep has begun a run for its cell, which then is the one that goes on.
+    Under the agent of a W&B sweep the client takes the agent's id and project in place of ours.
     Without credentials it is offline, and so are this run and all after it in this process once
     the server does not work.
 
@@ -35,15 +35,13 @@ def start(
     if chosen.name == "none":
         return False
 
-    agents = "WANDB_SWEEP_ID" in os.environ  # of what it hands down, the id is for one cell alone
-    identity = os.environ.pop("WANDB_RUN_ID", run) if agents else run
-    # With it W&B would keep the agent's model=vgg and refuse our model: {name: vgg, ...}.
+    # An agent's: with it W&B would keep model=vgg and refuse our model: {name: vgg, ...}.
     os.environ.pop("WANDB_SWEEP_PARAM_PATH", None)
 
     def begin(mode: str) -> WandbLogger:
         logger = _Mirror(
             save_dir=folder,
-            id=identity,
+            id=run,
             name=run,
             project=chosen.project,
             entity=chosen.entity,
