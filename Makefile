@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(INSTALLED) ## make .venv (PYTHON=... to choose the interpreter: 3.11, 3.12 or 3.13)
 
@@ -57,8 +57,11 @@ status: setup ## how far the sweeps are, and the command that finishes them: RUN
 report: setup ## judge the claims and draw the figures: RUNS=runs OUT=report
 	$(BIN)/python -m src.report $(or $(RUNS),runs) --out $(or $(OUT),report) $(ARGS)
 
+wandb-sync: setup ## upload to W&B what is not there yet: RUNS=runs
+	$(BIN)/python -m src.sync $(or $(RUNS),runs) $(ARGS)
+
 lock: setup ## renew requirements.lock from pyproject.toml (ARGS="--upgrade" for newer versions)
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra slurm --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --custom-compile-command 'make lock' -q $(ARGS) -o requirements.lock
 
-.PHONY: help setup demo test faults lint audit bench sweep status report lock
+.PHONY: help setup demo test faults lint audit bench sweep status report wandb-sync lock

@@ -52,7 +52,7 @@ class Command:
     def start(self, *overrides: str) -> Process:
         given = self.arguments(*overrides)
         if not self.fresh:
-            return WarmProcess(given["args"][3:], given["env"], ROOT, self.fault)
+            return WarmProcess(given["args"][3:], given["env"], ROOT, fault=self.fault)
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
         return subprocess.Popen(**given, stdin=null, stdout=pipe, stderr=pipe)
 

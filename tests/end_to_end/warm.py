@@ -10,6 +10,8 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 from tempfile import mkdtemp
 
+from wandb.sdk.data_types._private import MEDIA_TMP
+
 os.environ["OMP_NUM_THREADS"] = "1"  # the server's OpenMP reads it, once for all
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
@@ -19,8 +21,15 @@ Fault = Callable[[], None]
 
 
 def _run(
-    arguments: list[str], env: dict[str, str], cwd: Path, output: Path, fault: Fault | None
+    module: str,
+    arguments: list[str],
+    env: dict[str, str],
+    cwd: Path,
+    output: Path,
+    fault: Fault | None,
 ) -> None:
+    # W&B makes a folder for pictures when imported, which each process here removes at its end.
+    MEDIA_TMP.__init__("wandb-media")  # type: ignore[misc]
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
@@ -33,7 +42,7 @@ def _run(
     if fault:
         fault()
     try:
-        runpy.run_module("src.train", run_name="__main__", alter_sys=True)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()  # multiprocessing does not
 
@@ -45,10 +54,15 @@ class WarmProcess:
     """
 
     def __init__(
-        self, arguments: list[str], env: dict[str, str], cwd: Path, fault: Fault | None = None
+        self,
+        arguments: list[str],
+        env: dict[str, str],
+        cwd: Path,
+        module: str = "src.train",
+        fault: Fault | None = None,
     ) -> None:
         self._output = Path(mkdtemp())
-        given = (arguments, env, cwd, self._output, fault)
+        given = (module, arguments, env, cwd, self._output, fault)
         self._process = _context.Process(target=_run, args=given)
         self._process.start()
         assert self._process.pid is not None

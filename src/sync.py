@@ -1,0 +1,93 @@
+"""Upload to W&B what is not there yet: ``python -m src.sync runs``."""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from src.runs.store import RunStore
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Upload, show a table; exit code 1 if some of it failed, 2 if there is no such folder."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.sync",
+        description="Upload to W&B the runs that were logged offline or did not get there whole.",
+        epilog="What has been uploaded is marked and left out from then on; so is a run that is "
+        "being trained. You must be logged in (wandb login).",
+    )
+    parser.add_argument("folder", type=Path, help="a runs folder, or that of a report")
+    parser.add_argument("--jobs", type=int, default=8, help="how many at once; default: 8")
+    chosen = parser.parse_args(arguments)
+    if not chosen.folder.is_dir():
+        print(f"{chosen.folder} is not a folder", file=sys.stderr)
+        raise SystemExit(2)
+    found = waiting(chosen.folder)
+    store = RunStore(chosen.folder)
+    writers = {folder: store.writer(folder.name) for folder in found}
+    busy = {folder for folder, writer in writers.items() if writer and not writer.dead}
+    ready = [folder for folder in found if folder not in busy]
+    if ready:
+        _check_login()
+        # Several files of one run it uploads one after the other, the oldest first.
+        command = [
+            sys.executable,
+            "-m",
+            "wandb",
+            "sync",
+            "--include-online",
+            "-n",
+            str(chosen.jobs),
+        ]
+        files = [str(file) for folder in ready for file in found[folder]]
+        subprocess.run([*command, *files], stdin=subprocess.DEVNULL)  # it shows how far it is
+    left = waiting(chosen.folder)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("run", "upload"):
+        table.add_column(heading)
+    for folder in found:
+        state = "failed" if folder in left else "done"
+        table.add_row(folder.name, "left alone: it is being trained" if folder in busy else state)
+    Console(soft_wrap=True).print(table if found else "nothing to upload")
+    if failed := left.keys() - busy:
+        print(
+            f"{len(failed)} of {len(ready)} failed: the same command tries again", file=sys.stderr
+        )
+        raise SystemExit(1)
+
+
+def waiting(root: Path) -> dict[Path, list[Path]]:
+    """Return W&B's files that it does not have whole, by the run's folder."""
+    found = defaultdict[Path, list[Path]](list)
+    for file in sorted(root.glob("**/wandb/*run-*/run-*.wandb")):
+        if not file.with_suffix(".wandb.synced").exists():
+            found[file.parents[2]].append(file)
+    return found
+
+
+def _check_login() -> None:
+    os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_HTTP_TIMEOUT", "10")
+    import wandb
+
+    try:
+        problem = (
+            "" if wandb.login(prompt=False, verify=True) else "nobody is logged in: wandb login"
+        )
+    except Exception as error:
+        problem = str(error).splitlines()[0]
+    if problem:
+        print(f"nothing can be uploaded: {problem}", file=sys.stderr)
+        raise SystemExit(1)
+    wandb.teardown()
+
+
+if __name__ == "__main__":
+    main()
