@@ -61,7 +61,7 @@ wandb-sync: setup ## upload to W&B what is not there yet: RUNS=runs
 	$(BIN)/python -m src.sync $(or $(RUNS),runs) $(ARGS)
 
 lock: setup ## renew requirements.lock from pyproject.toml (ARGS="--upgrade" for newer versions)
-	$(BIN)/uv pip compile pyproject.toml --group dev --extra slurm --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra slurm --extra dashboard --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --custom-compile-command 'make lock' -q $(ARGS) -o requirements.lock
 
 .PHONY: help setup demo test faults lint audit bench sweep status report wandb-sync lock
