@@ -95,7 +95,8 @@ def test_a_wrong_key_costs_nothing(command, status):
     command.env.update(WANDB_API_KEY="short", WANDB_MODE="online")
     done = command("data=digits", "scale=smoke", "max_steps=2", "model.depth=11")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("W&B does not start (") and line.endswith("this run is logged offline")
+    assert line.startswith("W&B does not work (WANDB_API_KEY invalid")
+    assert line.endswith(f"logged offline; to upload later: python -m src.sync {command.runs_dir}")
     assert status(command.run())["state"] == "completed"
     assert list(command.run().glob("wandb/offline-run-*/*.wandb"))
 

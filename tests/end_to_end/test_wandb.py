@@ -181,12 +181,14 @@ def test_what_cannot_be_uploaded_is_told_and_tried_again(command, leftover):
 def test_an_agents_cell_joins_the_sweep_and_resumes(command, status, wait_for, tmp_path):
     params = tmp_path / "params.yaml"
     params.write_text("model: {value: vgg}\nseed: {value: 0}\n")
+    agents = {"WANDB_SWEEP_ID": "s1", "WANDB_SWEEP_PARAM_PATH": str(params)}
+    agents |= {"WANDB_PROJECT": "batchnorm", "WANDB_DIR": str(tmp_path)}
     cell = (*TINY[:-1], "model=vgg", "seed=0", "max_steps=40", "checkpoint_every=1")
     with WandbServer() as server:
+        there = _logged_in(command, server)
         first, second = (
-            replace(command, env=_logged_in(command, server).env | sweep | {"WANDB_RUN_ID": name})
+            replace(there, env=there.env | agents | {"WANDB_RUN_ID": name})
             for name in ("cell1", "cell2")
-            for sweep in [{"WANDB_SWEEP_ID": "s1", "WANDB_SWEEP_PARAM_PATH": str(params)}]
         )
         process = first.start(*cell)
         wait_for(lambda: list(command.runs_dir.glob("*/resume.ckpt")), process)
@@ -195,7 +197,7 @@ def test_an_agents_cell_joins_the_sweep_and_resumes(command, status, wait_for, t
         second(*cell)
     run = command.run()
     assert status(run)["state"] == "completed" and status(run)["attempts"] == 2
-    assert server.runs.keys() == {"cell1", "cell2"}
+    assert server.runs.keys() == {"cell1", "cell2"} and len(list(run.glob("wandb/run-*"))) == 2
     for name in server.runs:
         arrived = server.runs[name]
         assert (arrived.about["sweep"], arrived.about["displayName"]) == ("s1", run.name)
