@@ -138,10 +138,7 @@ def test_a_damaged_data_file_is_one_line_and_what_failed_leaves_no_trace(command
 
 
 @pytest.mark.slow
-def test_a_hang_up_stops_in_good_order(command, status, request, wait_for):
-    # Under nohup it would be ignored here, and so in the process started here.
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
+def test_a_hang_up_stops_in_good_order(command, status, wait_for):
     process = command.start("data=digits", "scale=smoke", "max_steps=4000", "logger=none")
     wait_for(lambda: list(command.runs_dir.glob("*/resume.ckpt")), process)
     process.send_signal(signal.SIGHUP)

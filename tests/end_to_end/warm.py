@@ -4,6 +4,7 @@ import atexit
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ def _run(
 ) -> None:
     # W&B makes a folder for pictures when imported, which each process here removes at its end.
     MEDIA_TMP.__init__("wandb-media")  # type: ignore[misc]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
@@ -63,7 +65,7 @@ class WarmProcess:
     ) -> None:
         self._output = Path(mkdtemp())
         given = (module, arguments, env, cwd, self._output, fault)
-        self._process = _context.Process(target=_run, args=given)
+        self._process = _context.Process(target=_run, args=given, daemon=True)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
