@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -107,8 +108,7 @@ def first_step(*overrides: str) -> float:
     with tempfile.TemporaryDirectory() as place, _command(place, *overrides) as process:
         began = time.perf_counter()
         while process.poll() is None:
-            statuses = [RunFolder(p.parent).status() for p in Path(place).glob("*/status.json")]
-            if any(status and status["step"] >= 1 for status in statuses):
+            if any(status["step"] >= 1 for status in _statuses(place)):
                 return time.perf_counter() - began
             time.sleep(0.02)
     raise RuntimeError(f"{process.args!r} took no step")
@@ -127,21 +127,20 @@ def peak_memory(*overrides: str) -> float:
 def two_cells(launcher: str) -> float:
     """Train two cells; return the seconds from the first one's start to the last one's end.
 
-    Importing torch comes before; in a process of their own both cells do it, at the same time.
+    Importing torch comes before and is left out.
     """
-    cells = (
-        "max_steps=100",
-        "seed=0,1",
-        "data=digits",
-        "logger=none",
-        f"hydra/launcher={launcher}",
-    )
-    with tempfile.TemporaryDirectory() as place, _command(place, *cells) as run:
+    cells = ("max_steps=100", "seed=0,1", "data=digits", "logger=none")
+    launched = (*cells, f"hydra/launcher={launcher}")
+    with tempfile.TemporaryDirectory() as place, _command(place, *launched) as run:
         if run.wait():
             raise RuntimeError(f"{run.args!r} did not get to its end")
-        found = [RunFolder(p.parent).status() for p in Path(place).glob("*/status.json")]
-        statuses = [status for status in found if status]
+        statuses = _statuses(place)
         return max(s["updated"] for s in statuses) - min(s["started"] for s in statuses)
+
+
+def _statuses(place: str) -> list[dict[str, Any]]:
+    found = (RunFolder(path.parent).status() for path in Path(place).glob("*/status.json"))
+    return [status for status in found if status]
 
 
 @contextmanager

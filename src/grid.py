@@ -17,6 +17,7 @@ from src.runs.needs import Needs, needs
 from src.runs.progress import progress
 from src.runs.store import RunStore
 from src.settings import Settings
+from src.terminal import uncut
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,7 @@ class Grid:
                 "" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}",
                 escape(str(folder.path)),
             )
-        unbounded = console.options.update(max_width=10_000)
-        table.width = console.measure(table, options=unbounded).maximum  # else it cuts columns
-        console.print(table, soft_wrap=True)
+        console.print(uncut(table), soft_wrap=True)
         if failed:
             console.print(f"\n{len(failed)} of {len(self.cells)} cells failed:", style="bold red")
             for cell, message in failed:

@@ -20,6 +20,7 @@ from src.runs.folder import RunFolder, whole
 from src.runs.needs import needs
 from src.runs.tables import Table
 from src.settings import PROBES, Settings
+from src.terminal import reason, uncut
 
 _EPILOG = """\
 examples
@@ -74,8 +75,8 @@ def probe(run: Path, step: int, which: Sequence[str], changes: Sequence[str]) ->
         except Exception as error:
             if isinstance(error, DataError | ValueError):
                 raise Refused(str(error)) from error
-            reason = (str(error) or repr(error)).splitlines()[0]
-            raise Refused(f"step {step} of {run} cannot be taken again: {reason}") from error
+            told = f"step {step} of {run} cannot be taken again: {reason(error)}"
+            raise Refused(told) from error
         if failures := (folder.status() or {}).get("probe_failures"):
             raise Refused("; ".join(f"{name} {told}" for name, told in failures.items()))
         target.mkdir(parents=True, exist_ok=True)
@@ -122,9 +123,7 @@ def report(run: Path, step: int, found: Path, console: Console) -> None:
             own = before.get(name)
             relative = "" if own is None else f"{_relative(value, own):.1e}"
             grid.add_row(name, f"{value:.7g}", "" if own is None else f"{own:.7g}", relative)
-    unbounded = console.options.update(max_width=10_000)
-    grid.width = console.measure(grid, options=unbounded).maximum  # else it cuts columns
-    console.print(grid, soft_wrap=True)
+    console.print(uncut(grid), soft_wrap=True)
     console.print(f"the tables are in {found}", highlight=False, soft_wrap=True)
 
 

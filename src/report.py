@@ -16,6 +16,7 @@ from src.analysis.page.html import html
 from src.analysis.page.markdown import markdown
 from src.analysis.page.report import Report, compiled
 from src.runs.folder import whole
+from src.terminal import uncut
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -100,9 +101,7 @@ def show(report: Report, console: Console) -> None:
             str(result.seeds),
             "confirmatory" if result.confirmatory else "",
         )
-    unbounded = console.options.update(max_width=10_000)
-    table.width = console.measure(table, options=unbounded).maximum  # else it cuts columns
-    console.print(table, soft_wrap=True)
+    console.print(uncut(table), soft_wrap=True)
     for problem in report.problems:
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
     drawn = (

@@ -22,6 +22,7 @@ from src.runs.progress import STATES, Progress, progress
 from src.runs.queue import Job, QueueError, jobs
 from src.runs.reading import read_manifests
 from src.runs.store import RunStore
+from src.terminal import uncut
 
 _WATCH_SECONDS = 5
 _UNDER_WAY = ("running", "queued")
@@ -108,10 +109,9 @@ def shown(sweeps: Mapping[str, Sweep], problems: Sequence[str]) -> Group:
         table.add_column(heading, justify="left" if heading == "sweep" else "right")
     for name, of in counts.items():
         table.add_row(name, str(of.total()), *(str(of[state] or "") for state in there))
-    table.width = Console(width=10_000).measure(table).maximum  # a narrow terminal cuts no name
     told = {cell.run: cell for sweep in sweeps.values() for cell in sweep.cells if _worth(cell)}
     commands = dict.fromkeys(c for sweep in sweeps.values() for c in sweep.commands)
-    parts: list[Table | Text] = [table] if sweeps else [Text("no run yet")]
+    parts: list[Table | Text] = [uncut(table)] if sweeps else [Text("no run yet")]
     if told:
         parts += [Text(), *(Text(_line(cell)) for cell in told.values())]
     if commands:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from src.runs.store import RunStore
+from src.terminal import reason
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,15 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if ready:
         _check_login()
         # Several files of one run it uploads one after the other, the oldest first.
-        command = [
-            sys.executable,
-            "-m",
-            "wandb",
-            "sync",
-            "--include-online",
-            "-n",
-            str(chosen.jobs),
-        ]
+        command = [sys.executable, "-m", "wandb", "sync", "--include-online", f"-n{chosen.jobs}"]
         files = [str(file) for folder in ready for file in found[folder]]
         subprocess.run([*command, *files], stdin=subprocess.DEVNULL)  # it shows how far it is
     left = waiting(chosen.folder)
@@ -78,11 +71,10 @@ def _check_login() -> None:
     import wandb
 
     try:
-        problem = (
-            "" if wandb.login(prompt=False, verify=True) else "nobody is logged in: wandb login"
-        )
+        found = wandb.login(prompt=False, verify=True)
+        problem = "" if found else "nobody is logged in: wandb login"
     except Exception as error:
-        problem = str(error).splitlines()[0]
+        problem = reason(error)
     if problem:
         print(f"nothing can be uploaded: {problem}", file=sys.stderr)
         raise SystemExit(1)

@@ -14,6 +14,7 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 
 from src.settings import Settings
+from src.terminal import reason
 
 _log = logging.getLogger(__name__)
 _Run = TypeVar("_Run")
@@ -58,7 +59,7 @@ def start(
         return _begun(begin, chosen.mode, Path(settings.runs_dir))
     except Exception as error:
         wandb.teardown()
-        _log.warning("W&B does not start (%s): this run is not logged there", _reason(error))
+        _log.warning("W&B does not start (%s): this run is not logged there", reason(error))
         return False
 
 
@@ -113,7 +114,7 @@ def show_report(
         finish(True)
     except Exception as error:
         wandb.teardown()
-        _log.warning("the report is not at W&B (%s); it is whole in %s", _reason(error), folder)
+        _log.warning("the report is not at W&B (%s); it is whole in %s", reason(error), folder)
 
 
 class _Server:
@@ -162,16 +163,16 @@ class _Server:
         try:
             yield
         except Exception as error:
-            self._give_up(_reason(error))
+            self._give_up(reason(error))
         self.patience -= max(time.monotonic() - began - self.AT_BEST, 0)
         if self.patience < 0:
             self._give_up("it is too slow")
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, why: str) -> None:
         if self.usable:
             command = shlex.join(["python", "-m", "src.sync", str(self.root)])
             told = "W&B does not work (%s): logged offline; to upload later: %s"
-            _log.warning(told, reason, command)
+            _log.warning(told, why, command)
         self.usable = False
 
 
@@ -220,7 +221,7 @@ class _Mirror(WandbLogger):
                 super().log_metrics({name: _shown(value) for name, value in metrics.items()}, step)
             except Exception as error:
                 self.lost = True
-                _log.warning("W&B was lost (%s); the run folder has everything", _reason(error))
+                _log.warning("W&B was lost (%s); the run folder has everything", reason(error))
 
 
 def _shown(value: Any) -> Any:
@@ -228,7 +229,3 @@ def _shown(value: Any) -> Any:
         return value
     edges, counts = value
     return wandb.Histogram(np_histogram=(counts, edges))
-
-
-def _reason(error: Exception) -> str:
-    return (str(error) or repr(error)).splitlines()[0]

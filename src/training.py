@@ -16,6 +16,7 @@ from src.runs.folder import RunFolder
 from src.runs.needs import Needs
 from src.runs.provenance import provenance
 from src.settings import Settings
+from src.terminal import reason
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def train(
                 _log.warning("%s %s; the same command continues it", name, stop)
             raise
         except Exception as error:
-            _log.exception("%s failed: %s", name, (str(error) or repr(error)).splitlines()[0])
+            _log.exception("%s failed: %s", name, reason(error))
             with suppress(OSError):  # of a folder that cannot be written the log alone can tell
                 end("failed", message=f"{type(error).__name__}: {error}")
             raise

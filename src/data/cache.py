@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock
 
 from src.data.dataset import DataError, Dataset
+from src.terminal import reason
 
 
 def cached(
@@ -83,9 +84,7 @@ def _write(path: Path, dataset: Dataset, fingerprint: str) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
-        reason = (str(error) or repr(error)).splitlines()[0]
-        raise DataError(
-            f"{path} cannot be written ({reason}): make room, or name another folder as data.cache"
-        ) from error
+        told = f"{path} cannot be written ({reason(error)})"
+        raise DataError(f"{told}: make room, or name another folder as data.cache") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from src.data.dataset import DataError, Dataset, channel_statistics
+from src.terminal import reason
 
 SIZES = {"train": 50_000, "test": 10_000}
 """The rows of each split."""
@@ -76,8 +77,8 @@ def _rows(path: Path) -> Iterator[_Row]:
         table = pl.read_parquet(path)
     # A flipped bit can make Polars panic, which is no PolarsError, nor even an Exception.
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} is damaged or half-written ({reason}): {_REMEDY}") from error
+        told = f"{path} is damaged or half-written ({reason(error)}): {_REMEDY}"
+        raise DataError(told) from error
     image, label = table.schema.get("img"), table.schema.get("label")
     holds_bytes = isinstance(image, pl.Struct) and dict(image).get("bytes") == pl.Binary
     if not holds_bytes or label is None or not label.is_integer():

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from src.data.dataset import DataError, Dataset, channel_statistics
 from src.data.download import fetch_into
+from src.terminal import reason
 
 SIZES = {"train": 60_000, "t10k": 10_000}
 """The images of each split, by the split's name in the files'."""
@@ -140,8 +141,8 @@ def _read(path: Path, reader: Callable[[str], Tensor], shape: tuple[int, ...]) -
                 unpacked.flush()
                 found = reader(unpacked.name)
     except Exception as error:  # whatever gzip, torch or torchvision's reader make of it
-        reason = (str(error) or repr(error)).splitlines()[0]
-        raise DataError(f"{path} is damaged or no idx file ({reason}): {_REMEDY}") from error
+        told = f"{path} is damaged or no idx file ({reason(error)}): {_REMEDY}"
+        raise DataError(told) from error
     if found.shape != shape:
         raise DataError(f"{path} holds {list(found.shape)}, expected {list(shape)}: {_REMEDY}")
     return found

@@ -11,15 +11,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 from filelock import FileLock
 
+from src.runs.tables import Table
 from tests.end_to_end.warm import Fault, WarmProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 Process = WarmProcess | subprocess.Popen[str]
 SMOKE = ("data=digits", "scale=smoke")
+
+
+def measured(run: Path, *tables: str) -> set[tuple[int, str, float]]:
+    """Return (step, name, value) of a run's metrics, and of other tables under W&B's names."""
+    found = set(pl.read_parquet(run / "metrics.parquet").iter_rows())
+    for table in (Table(run, name) for name in tables):
+        for (step,), part in pl.read_parquet(table.path).partition_by("step", as_dict=True).items():
+            found |= {(step, *named) for named in table.scalars(part.rows()).items()}
+    return found
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from src.runs.tables import Table
+from tests.end_to_end.conftest import measured
 
 GRID = ("-m", "data=digits", "scale=smoke", "model=vgg_bn,vgg_noisy", "optim.lr=0.1,0.5")
 METRICS = {f"{s}/{k}" for s in ("train", "train_eval", "val") for k in ("loss", "accuracy")}
@@ -83,21 +83,13 @@ def test_wandb_holds_every_metric(grid, read_wandb):
         resolved = yaml.safe_load((run / "config.yaml").read_text())
         config = {key: value for key, value in found["config"].items() if key != "_wandb"}
         assert config == resolved
-        table = pl.read_parquet(run / "metrics.parquet")
         logged = {
             (row["trainer/global_step"], name, value)
             for row in found["history"]
             for name, value in row.items()
             if "/" in name and name != "trainer/global_step"
         }
-        assert {row for row in logged if not row[1].startswith("norms/")} == set(table.iter_rows())
-        norms = Table(run, "norms")
-        rows = pl.read_parquet(norms.path).partition_by("step", as_dict=True)
-        assert {row for row in logged if row[1].startswith("norms/")} == {
-            (step, *named)
-            for (step,), part in rows.items()
-            for named in norms.scalars(part.rows()).items()
-        }
+        assert logged == measured(run, "norms")
         # Every metric has the training step as its axis: by the wildcard's index, or by name.
         assert any(m.glob_name == "*" for m in found["metrics"])
         assert all(m.step_metric == "trainer/global_step" for m in found["metrics"] if m.glob_name)

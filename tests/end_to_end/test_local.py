@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from src.runs.lease import holder
+from src.runs.store import RunStore
 
 CELLS = (
     *("data=digits", "scale=smoke", "model.depth=11", "model.width=0.02", "checkpoint_every=5"),
@@ -19,7 +19,7 @@ def begun(command):
 
 
 def writer(run):
-    return holder(run.parent / ".locks" / f"{run.name}.lease").pid
+    return RunStore(run.parent).writer(run.name).pid
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from src.runs.lease import holder
+from src.runs.store import RunStore
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
@@ -112,11 +112,10 @@ def checkpoint_of(run):
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def equal(run, undisturbed):
+def assert_equal(run, undisturbed):
     assert run.name == undisturbed.name
     for table in ("metrics.parquet", "norms.parquet"):
         assert pl.read_parquet(run / table).equals(pl.read_parquet(undisturbed / table)), table
-    return True
 
 
 def test_an_array_in_which_one_cell_fails_and_one_is_killed_for_memory(slurm, status):
@@ -145,7 +144,7 @@ def test_requeued_and_at_its_time_limit(slurm, cluster, status, undisturbed, wai
     before = checkpoint_of(run)
     wait_for(lambda: checkpoint_of(run) > before, process)
     # Held until SLURM has found it near its limit, which it looks for every 30 seconds.
-    writer = holder(slurm.runs_dir / ".locks" / f"{run.name}.lease")
+    writer = RunStore(slurm.runs_dir).writer(run.name)
     os.kill(writer.pid, signal.SIGSTOP)
     cluster("scontrol", "update", f"jobid={job}", "EndTime=now+100")
     wait_for(lambda: signal.SIGUSR2 in pending(writer.pid), process)
@@ -157,7 +156,7 @@ def test_requeued_and_at_its_time_limit(slurm, cluster, status, undisturbed, wai
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
     assert (status(run)["state"], status(run)["attempts"]) == ("completed", 3)
-    assert equal(run, undisturbed)
+    assert_equal(run, undisturbed)
 
 
 def pending(pid: int) -> set[int]:
@@ -199,4 +198,4 @@ def test_the_launcher_killed_slurmctld_restarted_a_job_told_to_stop(
     assert "submitted, with 1 to train" in third.stdout
     assert (status(run)["state"], status(run)["attempts"]) == ("completed", 2)
     assert status(other) == before and before["attempts"] == 1
-    assert equal(run, undisturbed)
+    assert_equal(run, undisturbed)

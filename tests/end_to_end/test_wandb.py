@@ -11,7 +11,6 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-import polars as pl
 import pytest
 import yaml
 
@@ -20,9 +19,8 @@ from src.analysis.claims import rules
 from src.analysis.figures import FIGURES
 from src.dashboard import GROUPED_BY, SECTIONS
 from src.runs.lease import only_writer
-from src.runs.tables import Table
 from src.settings import PROBES, keys
-from tests.end_to_end.conftest import ROOT, Command
+from tests.end_to_end.conftest import ROOT, Command, measured
 from tests.end_to_end.warm import WarmProcess
 from tests.wandb_server import KEY, Run, WandbServer
 
@@ -61,14 +59,6 @@ def _logged(run: Run) -> set[tuple[int, str, float]]:
     }
 
 
-def _measured(run: Path, *tables: str) -> set[tuple[int, str, float]]:
-    found = set(pl.read_parquet(run / "metrics.parquet").iter_rows())
-    for table in (Table(run, name) for name in tables):
-        for (step,), part in pl.read_parquet(table.path).partition_by("step", as_dict=True).items():
-            found |= {(step, *named) for named in table.scalars(part.rows()).items()}
-    return found
-
-
 @pytest.fixture(scope="module")
 def online(tmp_path_factory) -> Iterator[tuple[Command, CompletedProcess[str], WandbServer]]:
     folder = tmp_path_factory.mktemp("online")
@@ -87,7 +77,7 @@ def test_everything_arrives(online):
     assert server.runs.keys() == {run.name for run in command.runs()} and len(server.runs) == 2
     for folder in command.runs():
         run = server.runs[folder.name]
-        assert _logged(run) == _measured(folder, *TABLES)
+        assert _logged(run) == measured(folder, *TABLES)
         histograms = [v for row in run.history for v in row.values() if isinstance(v, dict)]
         assert histograms and {h["_type"] for h in histograms} == {"histogram"}
         config = {key: entry["value"] for key, entry in run.config.items() if key != "_wandb"}
@@ -204,7 +194,7 @@ def test_an_agents_cell_joins_the_sweep_and_resumes(command, status, wait_for, t
         config = {key: entry["value"] for key, entry in arrived.config.items() if key != "_wandb"}
         assert config == yaml.safe_load((run / "config.yaml").read_text())
     both = _logged(server.runs["cell1"]) | _logged(server.runs["cell2"])
-    assert both == _measured(run, "norms")
+    assert both == measured(run, "norms")
 
 
 @dataclass
@@ -258,7 +248,7 @@ def _all_can_be_uploaded(command: Command, runs: list[Path]) -> None:
         done = _other("src.sync", there, str(command.runs_dir))
         assert done.returncode == 0, done
         for run in runs:
-            assert _logged(server.runs[run.name]) == _measured(run, "norms")
+            assert _logged(server.runs[run.name]) == measured(run, "norms")
             assert server.runs[run.name].exit_code == 0 and server.runs[run.name].config
         assert done.stdout.splitlines()[-2:] == [f"{run.name}  done  " for run in runs]
         assert _told_the_key(there, done) == []

@@ -73,8 +73,8 @@ def events(undisturbed: Command) -> list[str]:
 def half_way(undisturbed: Command, command: Command) -> Callable[..., Path]:
     """Makes the folder of a run that was killed in its fifth step."""
 
-    def make(of: Path | None = None) -> Path:
-        source = of or undisturbed.run()
+    def make() -> Path:
+        source = undisturbed.run()
         run = command.runs_dir / source.name
         (run / "checkpoints").mkdir(parents=True)
         for name in ("config.yaml", "status.json", *(f"{table}.parquet" for table in TABLES)):

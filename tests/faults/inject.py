@@ -114,9 +114,14 @@ class Kill:
 KILLED = (-signal.SIGKILL, -signal.SIGALRM)
 
 
+def moments(events: list[str], pattern: str) -> int:
+    """Return how many events a pattern is found in."""
+    return sum(bool(re.search(pattern, event)) for event in events)
+
+
 def kill_at(pattern: str, events: list[str], chance: random.Random) -> Faults:
     """Return a kill at one of the events a pattern is found in, or up to 20 ms after it."""
-    nth = chance.randint(1, sum(bool(re.search(pattern, event)) for event in events))
+    nth = chance.randint(1, moments(events, pattern))
     delay = chance.choice((0.0, 10 ** chance.uniform(-5, -1.7)))
     return Faults((At(pattern, nth, Kill(delay)),))
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from src.runs.identity import run_name
+from src.runs.store import RunStore
 from tests.faults.conftest import RUN, TABLE, in_full
 from tests.faults.inject import At, Exhaust, Faults, Remove, can_protect, protect
 
@@ -35,7 +36,7 @@ def names(settings):
 
 
 @pytest.mark.slow
-def test_the_others_complete_and_those_are_retried(command, names, status, chance, tally):
+def test_the_others_complete_and_those_are_retried(command, names, chance, tally):
     command = replace(command, patience=2000)
     failing = chance.sample(sorted(names), FAILING)
     ways = [way for way in WAYS if way != "its folder read-only" or can_protect(command.home)]
@@ -64,7 +65,8 @@ def test_the_others_complete_and_those_are_retried(command, names, status, chanc
                 protect(command.runs_dir / run, on=False)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    states = {run: state(command, status, run) for run in names}
+    runs = RunStore(command.runs_dir)
+    states = {run: runs.folder(run).state() for run in names}
     assert {run for run in names if states[run] == "completed"} == names - way.keys()
     told = re.findall(r"^  (vgg_bn-\w+): (.*)$", done.stdout, re.MULTILINE)
     assert f"\n{FAILING} of {CELLS} cells failed:" in done.stdout
@@ -85,7 +87,7 @@ def test_the_others_complete_and_those_are_retried(command, names, status, chanc
     before = {run: written(command, run) for run in names - way.keys()}
     again = command(*GRID)
     assert f"{CELLS} cells, {CELLS - FAILING} already complete" in again.stdout
-    assert {state(command, status, run) for run in names} == {"completed"}
+    assert {runs.folder(run).state() for run in names} == {"completed"}
     assert {run: written(command, run) for run in before} == before
     for kind, count in Counter(way.values()).items():
         tally(f"a cell of a grid: {kind}", "named, the others complete; retried alone", count)
@@ -98,11 +100,6 @@ def test_the_others_complete_and_those_are_retried(command, names, status, chanc
 def foreign():
     torch.save({"run": "vgg_bn-00000000"}, file := io.BytesIO())
     return file.getvalue()
-
-
-def state(command, status, run):
-    path = command.runs_dir / run
-    return status(path)["state"] if (path / "status.json").exists() else None
 
 
 def written(command, run):

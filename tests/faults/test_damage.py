@@ -1,7 +1,6 @@
 """A run goes on from damaged or foreign files: exactly, or not at all."""
 
 import os
-import re
 import shutil
 from dataclasses import replace
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from tests.faults.conftest import RUN, in_full, times
-from tests.faults.inject import At, Faults, TurnBack
+from tests.faults.inject import At, Faults, TurnBack, moments
 
 
 def flip(path, chance):
@@ -123,7 +122,7 @@ def test_the_clock_is_set_back(
     command, undisturbed, half_way, events, exact, status, chance, tally
 ):
     for _ in range(times(5)):
-        nth = chance.randint(1, sum(bool(re.search("runs/", event)) for event in events))
+        nth = chance.randint(1, moments(events, "runs/"))
         run = half_way()
         seconds = status(run)["seconds"]
         fault = Faults((At("runs/", nth, TurnBack(86_400)),))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from tests.faults.conftest import RUN, check_whole, in_full, times
-from tests.faults.inject import At, Faults, Fill, Protect, Remove, protect
+from tests.faults.inject import At, Faults, Fill, Protect, Remove, moments, protect
 
 WRITTEN = r"runs/vgg_bn-.*\.tmp"
 
@@ -49,10 +49,6 @@ class LimitSize:
 
     def __call__(self) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
-
-
-def moments(events: list[str], pattern: str) -> int:
-    return sum(bool(re.search(pattern, event)) for event in events)
 
 
 @pytest.mark.slow
