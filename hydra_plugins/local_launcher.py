@@ -96,6 +96,8 @@ class LocalLauncher(BasicLauncher):
 
 def _end_of(process: subprocess.Popen[bytes]) -> str:
     code = process.returncode
+    if code == -signal.SIGKILL:
+        return "killed by SIGKILL, the kernel's where memory runs out"
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"its process ended with exit code {code}"
