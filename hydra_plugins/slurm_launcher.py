@@ -53,7 +53,7 @@ class SlurmLauncher(Submitit):
     def problem(self) -> str | None:
         """Return what stands in the way of any job."""
         if not hasattr(self, "params"):
-            return "hydra/launcher=slurm needs submitit: pip install 'batchnorm-landscape[slurm]'"
+            return "hydra/launcher=slurm needs submitit: pip install -e '.[slurm]'"
         try:
             import submitit
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 from typing import Any
 
-from src.settings import Settings
+from src.settings import NoiseSettings, Settings, Variant
 
 # What only changes where, how often or with what the run is recorded.
 _RECORDING = {
@@ -28,7 +28,7 @@ _SINCE = {
     ("noise", "redraw"): "step",
 }
 _PLACES = {"root", "cache", "download"}
-_WHERE = {"normalise_head", "normalise_last"}
+_WHERE = {"model.normalise_head", "model.normalise_last"}
 
 
 def identity(settings: Settings) -> dict[str, Any]:
@@ -38,21 +38,27 @@ def identity(settings: Settings) -> dict[str, Any]:
     """
     kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in _RECORDING}
     kept["data"] = {k: v for k, v in kept["data"].items() if k not in _PLACES}
-    variant = settings.variant
-    if not variant.noise:
+    idle = without_effect(settings.variant)
+    for group in ("model", "noise"):
+        kept[group] = {k: v for k, v in kept[group].items() if f"{group}.{k}" not in idle}
+    if not kept["noise"]:
         del kept["noise"]
-    elif variant.family == "dln":  # it has neither pixels nor a test set
-        del kept["noise"]["per"], kept["noise"]["passes"]
-    idle = {key for key, kinds in _OF_NORMS.items() if variant.norm not in kinds}
-    if not (variant.norm or variant.noise):
-        idle |= _WHERE
-    kept["model"] = {k: v for k, v in kept["model"].items() if k not in idle}
     if settings.init.name != "gaussian":
         del kept["init"]["std"]
     for (group, key), before in _SINCE.items():
         if kept.get(group, {}).get(key) == before:
             del kept[group][key]
     return kept
+
+
+def without_effect(variant: Variant) -> set[str]:
+    """Return the keys of the settings that change nothing in a variant, whatever they are."""
+    idle = {f"model.{key}" for key, kinds in _OF_NORMS.items() if variant.norm not in kinds}
+    if not variant.noise:
+        idle |= {f"noise.{field.name}" for field in dataclasses.fields(NoiseSettings)}
+    elif variant.family == "dln":  # it has neither pixels nor a test set
+        idle |= {"noise.per", "noise.passes"}
+    return idle if variant.norm or variant.noise else idle | _WHERE
 
 
 def run_name(settings: Settings) -> str:

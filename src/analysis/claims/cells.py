@@ -12,6 +12,7 @@ from polars import DataFrame, col
 
 from src.analysis.claims.rulebook import Rule, rules
 from src.runs.folder import ENDED
+from src.runs.identity import without_effect
 from src.runs.reading import Runs, read_rows
 from src.settings import VARIANTS
 
@@ -24,11 +25,6 @@ _CADENCES = ("log_every", "eval_every")
 _PLACES = ("data.root", "data.cache", "data.download", "data.variant")
 # Probe settings that change how much is measured, not what.
 _AMOUNT = ("every", "layers", "units", "metrics", "directions")
-# Of the model's settings those that say how it normalises: without effect where it does not.
-_OF_NORMS = {
-    *("affine", "batch_norm", "eps", "momentum", "statistics", "lp_centred", "linf_of", "groups"),
-    *("normalise_head", "normalise_last"),
-}
 # Activations come with a histogram a row, which no claim needs.
 _SELECTED: Mapping[str, tuple[list[str], polars.Expr]] = {
     "activations": (
@@ -210,16 +206,13 @@ def _parting(here: Sequence[Run], rule: Rule) -> list[str]:
 
 def told(run: Run, rule: Rule, keys: Iterable[str]) -> dict[str, str | None]:
     """Return some settings of a run as text; None: it has no effect on the run's variant."""
-    variant = VARIANTS.get(run.model)
+    silent = without_effect(VARIANTS[run.model]) if run.model in VARIANTS else set()
     found: dict[str, str | None] = {}
     for key in keys:
-        group, _, name = key.partition(".")
-        silent = variant is not None and (
-            (group == "noise" and not variant.noise)
-            or (group == "model" and name in _OF_NORMS and not variant.norm)
-        )
         value = run.machine if key == MACHINE else run.config.get(key)
-        found[key] = None if silent else text(rule.defaults.get(key) if value is None else value)
+        found[key] = text(rule.defaults.get(key) if value is None else value)
+        if key in silent:
+            found[key] = None
     return found
 
 
