@@ -20,9 +20,9 @@ def main() -> None:
     try:
         found = json.loads(done.stdout)["dependencies"]
     except ValueError:
-        last = done.stderr.strip().splitlines()[-1]
+        last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         if not any(kind in last for kind in _UNREACHED):
-            raise SystemExit(done.stderr) from None
+            raise SystemExit(done.stderr or f"pip-audit: {last}") from None
         print(f"not audited: {last}")
         return
     asked = [package for package in found if "skip_reason" not in package]

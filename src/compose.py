@@ -1,12 +1,14 @@
 """From Hydra's configuration to checked settings, and from its errors to one line."""
 
 import difflib
+import os
 import re
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from src.settings import SCALES, Settings, allowed, keys, kinds, unsuited
@@ -17,7 +19,22 @@ def _by_scale(*values: Any, _root_: DictConfig) -> Any:
     return dict(zip(SCALES, values, strict=True))[_root_.scale]
 
 
+def _environment(name: str, *default: Any) -> Any:
+    """Resolve ``${oc.env:CIFAR10_ROOT,data/cifar10}``, for the variables that say where things are.
+
+    What is resolved is written down with each run, and the environment holds secrets, too.
+    """
+    if not name.endswith("_ROOT"):
+        raise ValueError(f"oc.env:{name}: allowed are variables that end in _ROOT")
+    if name not in os.environ and not default:
+        raise ValueError(f"oc.env:{name} is not set")
+    return os.environ.get(name, *default)
+
+
 OmegaConf.register_new_resolver("by_scale", _by_scale, replace=True)
+OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
+
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 class SettingsError(Exception):
@@ -28,20 +45,40 @@ class SettingsError(Exception):
         super().__init__("\n".join(self.lines))
 
 
-def screened(arguments: Iterable[str]) -> list[str]:
-    """Return one line for each argument that would have Hydra import and call what it names.
+def screened(arguments: Sequence[str]) -> list[str]:
+    """Return one line for each argument that is refused before Hydra acts on it.
 
-    Of Hydra's own settings the command line may choose the launcher and its parameters alone:
-    callbacks, logging and plugins run code before any setting is checked.
+    Whatever it imports and calls runs before any setting is checked. So its configuration is ours
+    alone: no file from elsewhere, and of its own settings the launcher and its parameters. W&B's
+    key is refused since each run's settings are written down.
     """
-    lines = []
-    for argument in arguments:
-        key = argument.partition("=")[0].lstrip("+~")
+    given = get_args_parser().parse_args([*arguments])
+    lines = [
+        f"--{option.replace('_', '-')}: settings are read from conf/ and sweeps/ alone"
+        for option in ("config_path", "config_name", "config_dir", "experimental_rerun")
+        if getattr(given, option)
+    ]
+    secret = os.environ.get("WANDB_API_KEY")
+    for argument in given.overrides:
+        key, _, value = argument.partition("=")
+        key = key.lstrip("+~")
+        group = key.partition("@")[0]
         ours = "hydra" not in re.split(r"[./@:]", key)
-        launcher = re.fullmatch(r"\+{0,2}hydra[./]launcher(\.\w+)*=[^$]*", argument)
-        if "_target_" in argument or not (ours or launcher):
+        launcher = re.fullmatch(r"\+{0,2}hydra[./]launcher(\.\w+)*=(?!.*\$\{).*", argument)
+        if secret and secret in argument:
+            lines.append(f"{key}: it holds W&B's key, which would be written to the run's folder")
+        elif "_target_" in argument or not (ours or launcher):
             lines.append(f"{argument}: of Hydra's own settings only hydra/launcher may be changed")
+        elif group in _groups() and re.search(r"[/\\$]", value):
+            lines.append(f"{argument}: allowed is the name of a file in {_groups()[group]}")
     return lines
+
+
+def _groups() -> dict[str, str]:
+    """Return the folder of each group of settings."""
+    ours = [path.name for path in (_ROOT / "conf").iterdir() if path.is_dir()]
+    named = {group: f"conf/{group}" for group in ours}
+    return named | {"sweeps": "sweeps", "hydra/launcher": "conf/hydra/launcher"}
 
 
 def settings_of(config: DictConfig) -> Settings:

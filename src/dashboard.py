@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from src.analysis.claims import rules
 from src.analysis.figures import FIGURES
+from src.terminal import reason
 
 if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws
@@ -122,7 +123,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.dry_run:
         print(json.dumps(dataclasses.asdict(view), indent=1, default=str))
     else:
-        print(view.save().url)
+        try:
+            print(view.save().url)
+        except Exception as error:
+            print(f"the dashboard is not saved: {reason(error)}", file=sys.stderr)
+            raise SystemExit(1) from None
 
 
 def workspace(entity: str, project: str, name: str) -> "ws.Workspace":

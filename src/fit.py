@@ -89,7 +89,12 @@ def replay(
         folder: Where the probes' tables go.
         step: The step to take.
         checkpoint: Of the run after so many steps; None for its beginning.
+
+    Raises:
+        ValueError: If the checkpoint is damaged, or of another run.
     """
+    if checkpoint:
+        _check(checkpoint, checkpoint.parents[1].name)
     settings, device = replace(settings, max_steps=step + 1), _device(settings)
     fed = feed(settings, device, _channels_last(settings, device), start=lambda: step)
     probing = _probing(settings, probes, folder, fed)
@@ -176,16 +181,26 @@ def _newest_whole(folder: RunFolder) -> Path | None:
     """
     for path in folder.checkpoints():
         try:
-            with zipfile.ZipFile(path) as archive:
-                if archive.testzip():  # torch does not compare the checksums
-                    raise zipfile.BadZipFile
-            content = torch.load(path, weights_only=True, map_location="cpu")
-            run = content.get("run", folder.path.name)  # one made before they named their run
-        except Exception as error:
-            kind = type(error).__name__
-            _log.warning("%s is damaged or not ours (%s): the one before it is tried", path, kind)
+            _check(path, folder.path.name)
+        except _Damaged as error:
+            _log.warning("%s: the one before it is tried", error)
             continue
-        if run != folder.path.name:
-            raise ValueError(f"{path} is a checkpoint of {run}: put this run's back, or remove it")
         return path
     return None
+
+
+class _Damaged(ValueError):
+    """A checkpoint that is not whole, or holds what none of ours does."""
+
+
+def _check(path: Path, run: str) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip():  # torch does not compare the checksums
+                raise zipfile.BadZipFile
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        named = content.get("run", run)  # one made before they named their run
+    except Exception as error:
+        raise _Damaged(f"{path} is damaged or not ours ({type(error).__name__})") from error
+    if named != run:
+        raise ValueError(f"{path} is a checkpoint of {named}: put this run's back, or remove it")

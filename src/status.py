@@ -126,7 +126,10 @@ def _worth(cell: Progress) -> bool:
 def _line(cell: Progress) -> str:
     steps = f" at step {cell.step} of {cell.max_steps}" if cell.step is not None else ""
     left = f", {_duration(cell.seconds_left)} left" if cell.seconds_left is not None else ""
-    return f"{cell.run} {cell.state}{steps}{left}" + (f": {cell.message}" if cell.message else "")
+    told = f": {cell.message}" if cell.message else ""
+    # The message comes from a file, which may hold what moves a terminal's cursor.
+    told = "".join(c if c.isprintable() else "?" for c in told)
+    return f"{cell.run} {cell.state}{steps}{left}{told}"
 
 
 def _duration(seconds: float) -> str:

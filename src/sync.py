@@ -14,6 +14,9 @@ from rich.table import Table
 from src.runs.store import RunStore
 from src.terminal import reason
 
+_BLOCK = 32768
+_FULL, _FIRST, _MIDDLE, _LAST = range(1, 5)
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Upload, show a table; exit code 1 if some of it failed, 2 if there is no such folder."""
@@ -29,6 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not chosen.folder.is_dir():
         print(f"{chosen.folder} is not a folder", file=sys.stderr)
         raise SystemExit(2)
+    if chosen.jobs < 1:
+        print(f"--jobs {chosen.jobs}: allowed is a whole number from 1", file=sys.stderr)
+        raise SystemExit(2)
+    os.environ.pop("WANDB_MODE", None)  # who asks for an upload wants to be online
     found = waiting(chosen.folder)
     store = RunStore(chosen.folder)
     writers = {folder: store.writer(folder.name) for folder in found}
@@ -38,8 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _check_login()
         # Several files of one run it uploads one after the other, the oldest first.
         command = [sys.executable, "-m", "wandb", "sync", "--include-online", f"-n{chosen.jobs}"]
-        files = [str(file) for folder in ready for file in found[folder]]
-        subprocess.run([*command, *files], stdin=subprocess.DEVNULL)  # it shows how far it is
+        files = [file for folder in ready for file in found[folder]]
+        for file in files:
+            cut(file)
+        # It shows how far it is, and what it cannot upload.
+        subprocess.run([*command, *map(str, files)], stdin=subprocess.DEVNULL)
     left = waiting(chosen.folder)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("run", "upload"):
@@ -64,13 +74,35 @@ def waiting(root: Path) -> dict[Path, list[Path]]:
     return found
 
 
+def cut(file: Path) -> None:
+    """Cut off the record that a killed process left half-written: else the run has no end at W&B.
+
+    The file is LevelDB's log after a header of seven bytes: in blocks of 32 KB, fragments of
+    records, each with its checksum, length and kind. What is not of that form is left as it is.
+    """
+    content, header = file.read_bytes(), 7
+    place = whole = header
+    while place + header <= len(content):
+        if (left := _BLOCK - place % _BLOCK) < header:
+            place += left
+            continue
+        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
+        place += header + length
+        if kind not in (_FULL, _FIRST, _MIDDLE, _LAST) or length > left - header:
+            return
+        if kind in (_FULL, _LAST) and place <= len(content):
+            whole = place
+    if header < whole < len(content):
+        os.truncate(file, whole)
+
+
 def _check_login() -> None:
-    os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_HTTP_TIMEOUT", "10")
     import wandb
 
     try:
+        wandb.setup(wandb.Settings(silent=True))
         found = wandb.login(prompt=False, verify=True)
         problem = "" if found else "nobody is logged in: wandb login"
     except Exception as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import wandb
 from pytorch_lightning.loggers import WandbLogger
@@ -136,6 +137,8 @@ class _Server:
         """Return W&B's mode for a run; ``auto`` is online for those who are logged in."""
         self.root = root
         if wanted not in ("auto", "online"):
+            if wanted not in ("offline", "disabled"):
+                raise ValueError(f"WANDB_MODE={wanted}: allowed is online, offline or disabled")
             return wanted
         if self.usable is None:
             self.usable = True
@@ -150,8 +153,8 @@ class _Server:
         except wandb.errors.AuthenticationError as error:
             if "in time" not in str(error):
                 raise
-            url = wandb.setup().settings.base_url
-            raise TimeoutError(f"no good answer from {url} within {self.PROBE} s") from error
+            host = urlsplit(wandb.setup().settings.base_url).hostname  # the rest may hold a key
+            raise TimeoutError(f"no good answer from {host} within {self.PROBE} s") from error
         if must and not found:
             raise ValueError("nobody is logged in")
         return found

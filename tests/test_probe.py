@@ -125,5 +125,22 @@ def test_what_cannot_be_done_is_one_line(words, line, finished, command):
     assert set(finished.rglob("*")) == before
 
 
+@pytest.mark.parametrize("damage", ["of another run", "damaged"])
+def test_a_checkpoint_that_is_not_the_runs_is_refused(damage, finished, command):
+    checkpoint = finished / "checkpoints/4.ckpt"
+    before = checkpoint.read_bytes()
+    try:
+        if damage == "damaged":
+            (flipped := bytearray(before))[len(before) // 2] ^= 1
+            checkpoint.write_bytes(flipped)
+        else:
+            torch.save(torch.load(checkpoint) | {"run": "vgg-00000000"}, checkpoint)
+        (line,) = command(finished, "--step", 4, "theory", code=2).err.splitlines()
+    finally:
+        checkpoint.write_bytes(before)
+    said = {"damaged": "is damaged", "of another run": "is a checkpoint of vgg-00000000"}
+    assert line.startswith(f"{checkpoint} {said[damage]}")
+
+
 def test_a_folder_that_is_no_run(tmp_path, command):
     assert "is no run" in command(tmp_path, "--step", 0, "ics", code=2).err

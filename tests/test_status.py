@@ -82,6 +82,16 @@ def test_a_damaged_manifest_is_named_and_the_others_are_shown(runs, capsys):
     assert "fig1_training" in out and "broken.json" in out
 
 
+@pytest.mark.parametrize("text", ["[1]", '"x"', "{"])
+def test_a_damaged_run_hides_no_other(runs, capsys, caplog, text):
+    (runs / "vgg-11111111" / "status.json").write_text(text)
+    message = json.dumps({"state": "failed", "message": "a\x1b[2J"})
+    (runs / "vgg-22222222" / "status.json").write_text(message)
+    out = told(capsys, runs)
+    assert "vgg-22222222 failed: a?[2J" in out and "vgg-44444444 stale" in out
+    assert "vgg-11111111/status.json is damaged" in caplog.text
+
+
 def test_no_folder_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main([str(tmp_path / "nowhere")])

@@ -1,8 +1,10 @@
 """CIFAR-10 as its authors publish it: six pickles, verified before they are opened."""
 
 import hashlib
+import io
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,12 @@ from src.data.download import fetch_into
 FOLDER = "cifar-10-batches-py"
 TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST = "test_batch"
+_ARRAYS = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}
 
 
 def files(root: Path) -> list[Path]:
@@ -59,12 +67,20 @@ def read(paths: list[Path]) -> Dataset:
 
 def _batch(path: Path, md5: str) -> tuple[Tensor, Tensor]:
     content = path.read_bytes()
-    # A pickle runs what it holds, so the very bytes that were verified are the ones opened.
+    # A pickle can run code, so the very bytes that were verified are the ones opened, and it may
+    # build arrays alone.
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         raise DataError(f"{path} is damaged (its MD5 is not {md5}): {_again(path.parent)}")
-    entry = pickle.loads(content, encoding="latin1")
+    entry = _ArraysAlone(io.BytesIO(content), encoding="latin1").load()
     images = np.asarray(entry["data"]).reshape(-1, 3, 32, 32)
     return torch.tensor(images), torch.tensor(entry["labels"])
+
+
+class _ArraysAlone(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module.replace("_core", "core"), name) not in _ARRAYS:
+            raise pickle.UnpicklingError(f"{module}.{name} is not part of an array")
+        return super().find_class(module, name)
 
 
 def _again(folder: Path) -> str:

@@ -38,7 +38,9 @@ def _sync(path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return a file's content; None where it is absent or, with a warning, damaged."""
     try:
-        return json.loads(path.read_text())
+        if not isinstance(content := json.loads(path.read_text()), dict):
+            raise ValueError("it holds no object")
+        return content
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:

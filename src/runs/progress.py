@@ -55,7 +55,7 @@ def progress(store: RunStore, run: str, wanted: Needs) -> Progress:
             return at("stale", f"was being trained on {host}, but nobody writes")
         case None:
             return Progress(run, "missing")
-    lacks = [p for p in wanted if p not in status["probes"]] or [*wanted]
+    lacks = [p for p in wanted if p not in status.get("probes", {})] or [*wanted]
     return at("missing", f"has ended, but lacks probes asked for: {', '.join(lacks)}")
 
 

@@ -12,6 +12,7 @@ import yaml
 from polars import Boolean, DataType, Float64, Int64, String
 from polars.exceptions import PolarsError
 
+from src.runs.store import manifest
 from src.runs.tables import COLUMNS as TABLE_COLUMNS
 
 _log = logging.getLogger(__name__)
@@ -96,9 +97,8 @@ def read_manifests(root: Path, problems: list[str]) -> dict[str, list[dict[str, 
     found = {}
     for path in sorted((root / "sweeps").glob("*.json")):
         try:
-            content = json.loads(path.read_text())
-            found[path.stem] = [{**cell, "run": str(cell["run"])} for cell in content["cells"]]
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            found[path.stem] = manifest(path)
+        except (OSError, ValueError) as error:
             problems.append(f"sweeps/{path.name}: {_one_line(error)}")
     return found
 

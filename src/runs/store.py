@@ -1,6 +1,7 @@
 """Many runs under one folder: who writes which, what replaces what, which sweep holds what."""
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,9 +10,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from src.runs.folder import RunFolder, read_json, whole
+from src.runs.folder import RunFolder, whole
 from src.runs.lease import Holder, holder, only_writer
 from src.runs.needs import Needs, merged
+
+_log = logging.getLogger(__name__)
 
 
 class RunStore:
@@ -63,7 +66,11 @@ class RunStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         (locks := self.root / ".locks").mkdir(exist_ok=True)
         with FileLock(locks / f"sweep-{sweep}.lock", timeout=60):
-            known = (read_json(path) or {"cells": []})["cells"]
+            try:
+                known = manifest(path) if path.exists() else []
+            except ValueError as error:
+                _log.warning("%s is damaged (%s) and taken as absent", path, error)
+                known = []
             by_run: dict[str, dict[str, Any]] = {}
             for cell in [*known, *cells]:
                 before = by_run.get(cell["run"], {"probes": {}})
@@ -94,3 +101,21 @@ class RunStore:
                 if (old / kept).exists() and not (final.path / kept).exists():
                     (old / kept).rename(final.path / kept)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def manifest(path: Path) -> list[dict[str, Any]]:
+    """Return the cells of a sweep.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    content = json.loads(path.read_text())
+    cells = content.get("cells") if isinstance(content, dict) else None
+    if not isinstance(cells, list) or not all(
+        isinstance(cell, dict)
+        and isinstance(cell.get("run"), str)
+        and isinstance(cell.get("probes"), dict)
+        for cell in cells
+    ):
+        raise ValueError("its cells are not a list of runs and their probes")
+    return cells

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.wandb_server import KEY
+
 WRONG = [
     ("optim.lr=-1", "optim.lr=-1.0: allowed is a number above 0"),
     ("optim.lr=nan", "optim.lr=nan"),
@@ -34,12 +36,18 @@ HYDRAS_OWN = [
     "hydra.launcher._target_=os.system",
     "+hydra.launcher.x={y:{_target_:os.system}}",
     "hydra.launcher.x=${oc.decode:${oc.env:EVIL}}",
+    "hydra.launcher.setup=[${oc.env:HOME}]",
     "+sweeps@hydra.callbacks.c=fig2_noise",
     "hydra/job_logging=default",
     "+hydra.job_logging.handlers.evil.class=os.system",
     "hydra.mode=RUN",
     "model._target_=os.system",
 ]
+FILES_ELSEWHERE = [
+    *(f"{group}=../../elsewhere/evil" for group in ("+sweeps", "noise", "hydra/launcher")),
+    *("+sweeps=[fig2_noise,/elsewhere/evil]", "noise=${oc.env:EVIL_ROOT}", "model@data=./evil"),
+]
+OPTIONS = ["--config-dir", "--config-path", "--config-name", "--experimental-rerun"]
 
 
 @pytest.fixture
@@ -78,6 +86,29 @@ def test_a_grid_has_one_folder(command, tmp_path):
 def test_hydras_own_settings_are_screened(refused, override):
     (line,) = refused(override)
     assert line.startswith(f"{override}: of Hydra's own settings")
+
+
+@pytest.mark.parametrize("override", FILES_ELSEWHERE)
+def test_settings_come_from_our_own_files(refused, override):
+    (line,) = refused(override)
+    assert line.startswith(f"{override}: allowed is the name of a file in ")
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_no_option_names_other_files(refused, option, tmp_path):
+    for given in (option, option[:-2]):  # argparse completes what is begun
+        (line,) = refused(given, str(tmp_path))
+        assert line == f"{option}: settings are read from conf/ and sweeps/ alone"
+
+
+@pytest.mark.parametrize("key", ["logger.tags=[{}]", "sweep={}", "seed={}"])
+@pytest.mark.parametrize("value", [KEY, "${{oc.env:WANDB_API_KEY}}"])
+def test_what_is_secret_is_not_written_down(command, key, value):
+    there = replace(command, env={"WANDB_API_KEY": KEY})
+    done = there("data=digits", key.format(value.format()), code=2)
+    (line,) = done.stderr.splitlines()
+    assert KEY not in done.stdout + line and not command.runs_dir.exists()
+    assert ("it holds W&B's key" in line) == (value == KEY)
 
 
 def test_a_folder_that_cannot_be_written(command, tmp_path):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import signal
 import sys
@@ -166,6 +167,24 @@ def test_what_cannot_be_uploaded_is_told_and_tried_again(command, leftover):
     (line,) = done.stderr.splitlines()
     assert line.startswith("nothing can be uploaded: ") and "401" in line
     assert _told_the_key(there, done) == []
+
+
+def test_no_upload_at_once_is_one_line(command, leftover):
+    done = _other("src.sync", command, str(command.runs_dir), "--jobs", "0")
+    assert (done.returncode, done.stderr) == (2, "--jobs 0: allowed is a whole number from 1\n")
+
+
+def test_what_a_killed_process_left_is_uploaded_to_its_last_whole_record(command):
+    command(*TINY)  # nobody is logged in
+    run = command.run()
+    (file,) = run.glob("wandb/offline-run-*/*.wandb")
+    os.truncate(file, file.stat().st_size - 5)
+    with WandbServer() as server:
+        there = _logged_in(command, server)
+        there = replace(there, env=there.env | {"WANDB_MODE": "offline"})  # of the training
+        done = _other("src.sync", there, str(command.runs_dir))
+        assert done.returncode == 0, done
+        assert _logged(server.runs[run.name]) == measured(run, "norms")
 
 
 def test_an_agents_cell_joins_the_sweep_and_resumes(command, status, wait_for, tmp_path):

@@ -106,6 +106,11 @@ class TestReadRuns:
         assert table["seed"].to_list() == list(range(300))
 
 
+BAD_CELLS = [
+    f'{{"cells": [{cell}]}}' for cell in ("{}", "1", '{"run": "a"}', '{"run": 1, "probes": {}}')
+]
+
+
 class TestSweeps:
     def test_runs_of_a_sweep_and_those_that_are_missing(self, tmp_path):
         for name in ("a", "b", "c"):
@@ -118,7 +123,7 @@ class TestSweeps:
         assert runs.sweeps["fig"][0]["overrides"] == ["x=c"]
         assert runs.of("never").is_empty() and runs.missing("never") == []
 
-    @pytest.mark.parametrize("text", ["{", "[]", '{"cells": [{}]}', '{"cells": [1]}'])
+    @pytest.mark.parametrize("text", ["{", "[]", '{"cells": 3}', *BAD_CELLS])
     def test_a_damaged_manifest_is_named(self, tmp_path, text):
         (tmp_path / "sweeps").mkdir()
         (tmp_path / "sweeps" / "fig.json").write_text(text)

@@ -1,0 +1,47 @@
+"""What a killed process leaves in W&B's file."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.sync import cut
+
+BLOCK, HEADER = 32768, 7
+
+
+def log(sizes):
+    """Return W&B's file of records of some sizes, and where each ends."""
+    content, ends = bytearray(b":W&B123"), []
+    for size in sizes:
+        left, begun = size, False
+        while left or not begun:
+            if (room := BLOCK - len(content) % BLOCK) < HEADER:
+                content += bytes(room)
+                continue
+            part = min(left, room - HEADER)
+            kind = {(0, 1): 1, (0, 0): 2, (1, 0): 3, (1, 1): 4}[begun, part == left]
+            content += b"crc " + part.to_bytes(2, "little") + bytes([kind]) + b"x" * part
+            left, begun = left - part, True
+        ends.append(len(content))
+    return bytes(content), ends
+
+
+SIZES = st.lists(st.integers(1, 3 * BLOCK) | st.integers(1, 50), min_size=1, max_size=6)
+
+
+@given(sizes=SIZES, where=st.floats(0, 1))
+def test_what_is_left_are_the_whole_records(tmp_path_factory, sizes, where):
+    file = tmp_path_factory.mktemp("wandb") / "run.wandb"
+    content, ends = log(sizes)
+    end = round(where * len(content))
+    file.write_bytes(content[:end])
+    cut(file)
+    whole = max((at for at in ends if at <= end), default=end)  # of none, nothing is cut
+    assert file.read_bytes() == content[:whole]
+
+
+def test_what_is_not_of_that_form_stays_as_it_is(tmp_path):
+    file = tmp_path / "run.wandb"
+    content = log([5])[0] + b"not W&B's, and longer than a header"
+    file.write_bytes(content)
+    cut(file)
+    assert file.read_bytes() == content
