@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +45,9 @@ class Holder:
 def only_writer(path: Path) -> Iterator[None]:
     """Hold the lease at ``path``, refreshed by a thread until the context ends.
 
-    A dead process of this host makes way at once, one of another host when its lease has not been
-    refreshed for ``LEASE_SECONDS`` of our own watching: the hosts' clocks may differ.
+    A dead process of this host makes way at once. One of another host, or one that was killed
+    before it had said who it is, does when its lease has not been refreshed for ``LEASE_SECONDS`` of
+    our own watching: the hosts' clocks may differ.
 
     Raises:
         Held: If a process that lives holds it.
@@ -78,13 +79,19 @@ def holder(path: Path) -> Holder | None:
 
 
 def _outlast(lease: SoftFileLease, path: Path) -> None:
-    """Take over from a holder of another host that shows no sign of life."""
+    """Take over from a holder that is not known to live and shows no sign of it."""
     owner, before = lease.owner, _beat(path)
     here = owner is not None and owner.hostname == platform.node()  # then it is known to live
     patience = 0 if here else LEASE_SECONDS + HEARTBEAT_SECONDS
     try:
         lease.acquire(timeout=patience, cancel_check=lambda: _beat(path) not in (before, None))
     except Timeout:
+        if owner is None and _beat(path) == before:
+            # Killed between making the file and writing who it is; filelock would wait for ever.
+            path.unlink(missing_ok=True)
+            with suppress(Timeout):
+                lease.acquire(blocking=False)
+                return
         who = f"process {owner.pid} on {owner.hostname}" if owner else "another process"
         raise Held(f"{path.stem} is being trained by {who}") from None
 

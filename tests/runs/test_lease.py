@@ -85,6 +85,14 @@ def test_a_dead_holder_makes_way(path, other, host):
         assert holder(path).pid == os.getpid()
 
 
+@pytest.mark.parametrize("left", ["", "nonsense", "1\n"])
+def test_who_was_killed_while_writing_who_it_is_makes_way(path, left):
+    path.parent.mkdir()
+    path.write_text(left)
+    with only_writer(path):
+        assert holder(path).pid == os.getpid()
+
+
 def test_a_holder_that_has_been_silent_is_dead(path, other):
     other("elsewhere").kill()
     while not (found := holder(path)).dead:
