@@ -46,8 +46,8 @@ def only_writer(path: Path) -> Iterator[None]:
     """Hold the lease at ``path``, refreshed by a thread until the context ends.
 
     A dead process of this host makes way at once. One of another host, or one that was killed
-    before it had said who it is, does when its lease has not been refreshed for ``LEASE_SECONDS`` of
-    our own watching: the hosts' clocks may differ.
+    before it had said who it is, does when its lease has not been refreshed for ``LEASE_SECONDS``
+    of our own watching: the hosts' clocks may differ.
 
     Raises:
         Held: If a process that lives holds it.
