@@ -137,8 +137,6 @@ class _Server:
         """Return W&B's mode for a run; ``auto`` is online for those who are logged in."""
         self.root = root
         if wanted not in ("auto", "online"):
-            if wanted not in ("offline", "disabled"):
-                raise ValueError(f"WANDB_MODE={wanted}: allowed is online, offline or disabled")
             return wanted
         if self.usable is None:
             self.usable = True
@@ -186,8 +184,11 @@ def _begun(begin: Callable[[str], _Run], wanted: str, root: Path) -> _Run:
     """Begin a run online, if that is wanted and works, or else offline."""
     os.environ.setdefault("WANDB_SILENT", "true")  # what matters, we say
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it would report to stderr, too
+    wanted = os.environ.get("WANDB_MODE") or wanted
+    if wanted not in ("auto", "online", "offline", "disabled"):
+        raise ValueError(f"WANDB_MODE={wanted}: allowed is online, offline or disabled")
     wandb.setup()  # reads the environment; without it the first warnings would not be silent
-    mode = _server.mode(os.environ.get("WANDB_MODE") or wanted, root)
+    mode = _server.mode(wanted, root)
     if mode == "online":
         with _server.waited_for():
             return begin(mode)

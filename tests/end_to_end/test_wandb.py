@@ -244,9 +244,11 @@ FAULTS = {
 def test_a_bad_server_costs_little_and_nothing_is_lost(command, status, fault):
     given = FAULTS[fault]
     with WandbServer(**given.server) as server:
+        there = _logged_in(command, server)
         if given.absent:
             server.die()
-        there = _logged_in(command, server)
+            url = server.url.replace("//", f"//me:{KEY}@")  # a proxy's way to take a password
+            there = replace(there, env=there.env | {"WANDB_BASE_URL": url})
         done = there(*TINY, "seed=0,1")  # would never end if something waited for the server
     runs = command.runs()
     assert [status(run)["state"] for run in runs] == ["completed"] * 2
@@ -259,6 +261,13 @@ def test_a_bad_server_costs_little_and_nothing_is_lost(command, status, fault):
     assert _told_the_key(there, done) == []
     if given.uploaded:
         _all_can_be_uploaded(command, runs)
+
+
+def test_an_unknown_mode_is_named(command, status):
+    there = replace(command, env={"WANDB_MODE": "onlien"})
+    (line,) = there(*TINY).stderr.splitlines()
+    assert "WANDB_MODE=onlien: allowed is online, offline or disabled" in line
+    assert status(command.run())["state"] == "completed"
 
 
 def _all_can_be_uploaded(command: Command, runs: list[Path]) -> None:
