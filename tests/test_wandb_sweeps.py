@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from itertools import product
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
@@ -49,12 +50,10 @@ def test_wandb_accepts_it(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_it_follows_wandbs_schema(path):
-    reason = "W&B's package sweeps, which has it, wants an old numpy: pip install --no-deps sweeps"
-    jsonschema = pytest.importorskip("jsonschema", reason=reason)
     try:
         schema = distribution("sweeps").locate_file("sweeps/config/schema.json")
     except PackageNotFoundError:
-        pytest.skip(reason)
+        pytest.skip("W&B's package sweeps has it: pip install --no-deps -r .ci/schema.txt")
     validator = jsonschema.Draft7Validator(json.loads(Path(str(schema)).read_text()))
     assert [error.message for error in validator.iter_errors(_read(path))] == []
 
