@@ -56,7 +56,7 @@ class GridSweeper(BasicSweeper):
             runs_dir = grid.cells[0].settings.runs_dir
             raise SettingsError([f"runs_dir={runs_dir} cannot be written: {error}"]) from error
         ends: dict[str, str] = {}
-        if cells := grid.to_train(at_once=bool(launcher)):
+        if cells := grid.to_train():
             ends = launcher.train(grid, cells) if launcher else self._train(grid, cells)
         if not grid.report(console, ends):
             raise SystemExit(1)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -31,7 +30,7 @@ class LocalLauncher(BasicLauncher):
 
     def problem(self) -> str | None:
         """Return what is wrong with the launcher's own settings."""
-        if isinstance(self.jobs, int) and self.jobs > 0:
+        if type(self.jobs) is int and self.jobs > 0:
             return None
         return f"hydra.launcher.jobs={self.jobs}: allowed is a whole number from 1"
 
@@ -44,21 +43,29 @@ class LocalLauncher(BasicLauncher):
 
         logs = grid.store.root / "sweeps" / ".logs"
         logs.mkdir(parents=True, exist_ok=True)
-        waiting, failures = deque(cells), dict[str, str]()
-        handlers = {s: signal.signal(s, self._pass_on) for s in (signal.SIGTERM, signal.SIGHUP)}
+        waiting, failures = [*cells], dict[str, str]()
+        handlers = {
+            number: signal.signal(number, self._pass_on)
+            for number in (signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN  # nohup's wish is respected
+        }
         try:
             with Board(grid.store, cells) as board:
                 while waiting or self._running:
-                    while waiting and len(self._running) < self.jobs:
-                        cell = waiting.popleft()
-                        self._running[cell.run] = self._start(cell, grid, logs / f"{cell.run}.log")
+                    for cell in [*waiting]:
+                        # Cells of one run, which differ in probes alone, go one after the other.
+                        if len(self._running) < self.jobs and cell.run not in self._running:
+                            waiting.remove(cell)
+                            log = logs / f"{cell.run}.log"
+                            self._running[cell.run] = self._start(cell, grid, log)
                     time.sleep(_POLL_SECONDS)
                     board.show(self._running)
                     for run, process in [*self._running.items()]:
                         if process.poll() is not None:
                             del self._running[run]
                             board.ended(run)
-                            failures[run] = f"{_end_of(process)}; see {logs / run}.log"
+                            if process.returncode:
+                                failures[run] = f"{_end_of(process)}; see {logs / run}.log"
         except KeyboardInterrupt:
             self._pass_on(signal.SIGINT, None)
         finally:

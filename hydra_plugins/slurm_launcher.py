@@ -9,7 +9,7 @@ again by then, puts the job back into the queue. TERM by a person's hand requeue
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,14 @@ except ImportError:  # Hydra imports every plugin, also where the extra is not i
 
 # What submitit takes for any kind of cluster; all else is for SLURM alone.
 _GENERAL = ("name", "timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")
+# What nobody checks before jobs are submitted.
+_RULES: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
+    "poll_seconds": (int | float, lambda value: value > 0, "a number above 0"),
+    "array_parallelism": (int, lambda value: value > 0, "a whole number from 1"),
+    "max_num_timeout": (int, lambda value: value >= 0, "a whole number from 0"),
+    "timeout_min": (int, lambda value: value > 0, "a whole number from 1"),
+    "setup": (list, lambda value: all(isinstance(line, str) for line in value), "a list of lines"),
+}
 
 
 class SlurmLauncher(Submitit):
@@ -54,6 +62,10 @@ class SlurmLauncher(Submitit):
         """Return what stands in the way of any job."""
         if not hasattr(self, "params"):
             return "hydra/launcher=slurm needs submitit: pip install -e '.[slurm]'"
+        for key, (kind, right, allowed) in _RULES.items():
+            value = self.poll_seconds if key == "poll_seconds" else self.params[key]
+            if isinstance(value, bool) or not isinstance(value, kind) or not right(value):
+                return f"hydra.launcher.{key}={value}: allowed is {allowed}"
         try:
             import submitit
 
@@ -74,10 +86,12 @@ class SlurmLauncher(Submitit):
             raise
 
     def train(self, grid: Grid, cells: Sequence[Cell]) -> dict[str, str]:
-        """Train cells; return, by run, how its job ended. What is in the queue is not submitted."""
+        """Train cells; return, by run, how a job failed. What is in the queue is not submitted."""
         from src.board import Board
 
         console = Console(soft_wrap=True)
+        # Of the cells of one run, which differ in probes alone, the first: the queue knows runs.
+        cells = [*{cell.run: cell for cell in reversed(cells)}.values()][::-1]
         root = grid.store.root
         with FileLock(root / ".locks" / "submit.lock"):
             try:
@@ -90,7 +104,7 @@ class SlurmLauncher(Submitit):
                 console.print(f"job {number} submitted, with {len(new)} to train")
         if len(new) < len(cells):
             console.print(f"{len(cells) - len(new)} wait or run in the queue already")
-        ends: dict[str, str] = {}
+        ends: dict[str, Job] = {}
         logs = Path(self.params["submitit_folder"]).parent
         try:
             with Board(grid.store, cells) as board:
@@ -101,7 +115,7 @@ class SlurmLauncher(Submitit):
                         for run in left:
                             if run not in now or not now[run].live:
                                 job = queue.get(run, Job("unknown", "has left the queue"))
-                                ends[run] = f"job {job.number} {job.state}, {logs / job.number}"
+                                ends[run] = job
                                 board.ended(run)
                         board.show([run for run in left if run not in ends])
         except KeyboardInterrupt:
@@ -109,7 +123,11 @@ class SlurmLauncher(Submitit):
                 "\nthe jobs go on: the same command waits for them again, scancel stops them"
             )
             raise
-        return ends
+        return {
+            run: f"job {job.number} {job.state}, {logs / job.number}"
+            for run, job in ends.items()
+            if job.state != "COMPLETED"
+        }
 
     def _submit(self, grid: Grid, cells: Sequence[Cell]) -> str:
         import submitit
@@ -131,7 +149,12 @@ class SlurmLauncher(Submitit):
                 **{k if k in _GENERAL else f"slurm_{k}": v for k, v in given.items()}
             )
             submitted = executor.map_array(self, *zip(*calls, strict=True))
-        except (NameError, AssertionError, RuntimeError) as error:  # submitit's own check, sbatch's
+        except (
+            NameError,
+            AssertionError,
+            RuntimeError,
+            TypeError,
+        ) as error:  # submitit's own check, sbatch's
             reason = " ".join(str(error).split())
             raise SettingsError([f"hydra/launcher=slurm: {reason}"]) from error
         return submitted[0].job_id.partition("_")[0]

@@ -18,7 +18,7 @@ class Board:
 
     def __init__(self, store: RunStore, cells: Collection[Cell]) -> None:
         self.store, self.cells = store, {cell.run: cell for cell in cells}
-        self._ended = 0
+        self._ended, self._total = 0, len(cells)
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
         self._bars = Progress(*columns, console=Console(), disable=not sys.stdout.isatty())
         self._tasks: dict[str, TaskID] = {}
@@ -53,7 +53,7 @@ class Board:
         found = progress(self.store, run, self.cells[run].probes)
         told = "" if found.message is None else f": {found.message}"
         self._bars.console.print(
-            f"{self._ended}/{len(self.cells)} {run} {found.state}{told}",
+            f"{self._ended}/{self._total} {run} {found.state}{told}",
             highlight=False,
             markup=False,
             soft_wrap=True,

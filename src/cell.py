@@ -1,6 +1,7 @@
 """One cell of a grid: its run trained, if anything is left to do."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +25,8 @@ def cell(config: DictConfig) -> str:
     name = run_name(settings)
     try:
         store, wanted = RunStore(Path(settings.runs_dir)), needs(settings)
-        with store.writing(name, wanted, settings.force) as folder:
+        requeued = "SLURM_RESTART_COUNT" in os.environ
+        with store.writing(name, wanted, settings.force, requeued) as folder:
             if folder is None:
                 return str(store.folder(name).state())
             # All probes asked for so far: the training is the same, and nothing is taken away.

@@ -51,16 +51,11 @@ class Grid:
         # What makes one of the cells, trained by itself, a member of this grid.
         self.membership = [] if first.sweep else [f"sweep={self.name}"]
 
-    def to_train(self, at_once: bool = False) -> list[Cell]:
-        """Return the cells that have something left to do; of equal cells one.
-
-        Args:
-            at_once: Whether they train side by side: then of the cells of one run, which differ in
-                probes alone, only the first.
-        """
+    def to_train(self) -> list[Cell]:
+        """Return the cells that have something left to do; of equal cells one."""
         first: dict[str, Cell] = {}
         for cell in self.cells:
-            first.setdefault(json.dumps([cell.run, None if at_once else cell.probes]), cell)
+            first.setdefault(json.dumps([cell.run, cell.probes]), cell)
         return [
             cell
             for cell in first.values()
@@ -82,22 +77,24 @@ class Grid:
         )
 
     def report(self, console: Console, ends: Mapping[str, str]) -> bool:
-        """Print the table of the cells; tell whether none failed.
+        """Print the table of the cells; tell whether none failed or is left.
 
         Args:
             console: Where to.
-            ends: By run, how its training ended in the eyes of what launched it: what was raised,
-                how its process ended. A run that says it has ended well has.
+            ends: By run, how its training failed in the eyes of what launched it: what was raised,
+                how its process ended. A run that says it has ended has.
         """
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("model", "lr", "seed", "state", "train acc", "test acc", "time", "folder"):
             table.add_column(heading, justify="left" if heading in ("model", "folder") else "right")
         failed: list[tuple[Cell, str]] = []
+        left = 0
         for cell in self.cells:
             folder, settings = self.store.folder(cell.run), cell.settings
             found = progress(self.store, cell.run, cell.probes)
             seconds, metrics = (folder.status() or {}).get("seconds"), folder.final_metrics()
-            bad = cell.run in ends and found.state not in (*ENDED, "running")
+            bad = cell.run in ends and found.state not in ENDED
+            left += found.state == "missing" and found.message is not None and not bad
             told = found.message if found.state in ("failed", "stopped") else None
             if bad:
                 failed.append((cell, told or ends[cell.run]))
@@ -121,7 +118,9 @@ class Grid:
             for cell, _ in failed:
                 command = shlex.join(["python", "-m", "src.train", *cell.overrides])
                 console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
-        return not failed
+        if left:  # SLURM trains cells that differ in probes alone one a command
+            console.print(f"{left} of {len(self.cells)} cells are left: give the command again")
+        return not failed and not left
 
 
 def _percent(fraction: float | None) -> str:

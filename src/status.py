@@ -43,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Say what is done, running, diverged, failed, stale and missing, by sweep.",
     )
     parser.add_argument("runs", type=Path, help="the runs folder")
-    parser.add_argument("--watch", action="store_true", help="until nothing runs or waits")
-    parser.add_argument("--json", action="store_true", help="for a program")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--watch", action="store_true", help="until nothing runs or waits")
+    how.add_argument("--json", action="store_true", help="for a program")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     if not chosen.runs.is_dir():
@@ -54,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sweeps, problems = status(chosen.runs)
         found = {name: dataclasses.asdict(sweep) for name, sweep in sweeps.items()}
         print(json.dumps({"sweeps": found, "problems": problems}, indent=1))
-    elif chosen.watch:
-        watch(chosen.runs)
     else:
+        if chosen.watch:
+            watch(chosen.runs)
         Console(soft_wrap=True).print(shown(*status(chosen.runs)))
 
 
@@ -91,7 +92,7 @@ def _sweep(store: RunStore, cells: Sequence[Mapping[str, Any]], queue: Mapping[s
 
 def watch(root: Path) -> None:
     """Show the status anew every few seconds until nothing runs or waits."""
-    with Live(auto_refresh=False) as live:
+    with Live(auto_refresh=False, transient=True) as live:
         while True:
             sweeps, problems = status(root)
             live.update(shown(sweeps, problems), refresh=True)

@@ -148,3 +148,21 @@ class TestReport:
         only = cell("seed=0", runs_dir=tmp_path / "a[b]c")
         text, _ = printed(Grid([only]).report, {}, width=width)
         assert str(tmp_path / "a[b]c" / only.run) in text
+
+
+def test_what_failed_in_the_launcher_s_eyes_has_failed_whatever_the_run_says(cell):
+    """Killed on another host, it looks alive as long as its lease is young."""
+    chosen = cell()
+    grid = Grid([chosen])
+    end(grid, chosen, "running", message=None, max_steps=9, probes={})
+    with grid.store.writing(chosen.run, {}):
+        text, well = printed(grid.report, {chosen.run: "job 7 FAILED"})
+        assert not well and f"{chosen.run}: job 7 FAILED" in text
+        assert printed(grid.report, {})[1], "of another's that runs on nothing is said"
+
+
+def test_what_is_left_is_said(cell):
+    grid = Grid([cell("probes=none"), cell("probes=ics")])
+    end(grid, grid.cells[0], message=None, max_steps=9, probes={})
+    text, well = printed(grid.report, {})
+    assert not well and "1 of 2 cells are left: give the command again" in text

@@ -43,7 +43,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return content
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
+    except (ValueError, IsADirectoryError) as error:
         _log.warning("%s is damaged (%s) and taken as absent", path, error)
         return None
 

@@ -1,14 +1,14 @@
 """A run's one writer: who it is, and whether it still lives."""
 
 import os
-import platform
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from filelock import LeaseCompromise, SoftFileLease, Timeout
 
@@ -29,16 +29,18 @@ class Holder:
         host: Its machine.
         pid: Its number there.
         silent: Seconds since its last sign of life, by the clock of the file system.
+        here: Whether its number means something to this process: not so in another container.
     """
 
     host: str
     pid: int
     silent: float
+    here: bool
 
     @property
     def dead(self) -> bool:
         """Whether it is gone from this host, or silent for longer than a living one ever is."""
-        return self.silent > LEASE_SECONDS or (self.host == platform.node() and _gone(self.pid))
+        return self.silent > LEASE_SECONDS or (self.here and _gone(self.pid))
 
 
 @contextmanager
@@ -75,24 +77,27 @@ def holder(path: Path) -> Holder | None:
     beat = _beat(path)
     if owner is None or beat is None:
         return None
-    return Holder(owner.hostname, owner.pid, max(_now(path.parent) - beat, 0.0))
+    silent = max(_now(path.parent) - beat, 0.0)
+    # After the question mark filelock names the container, of which hosts have many.
+    host, here = owner.hostname.partition("?")[0], owner.hostname == _here()
+    return Holder(host, owner.pid, silent, here)
 
 
 def _outlast(lease: SoftFileLease, path: Path) -> None:
     """Take over from a holder that is not known to live and shows no sign of it."""
-    owner, before = lease.owner, _beat(path)
-    here = owner is not None and owner.hostname == platform.node()  # then it is known to live
-    patience = 0 if here else LEASE_SECONDS + HEARTBEAT_SECONDS
+    found, before = holder(path), _beat(path)
+    known = found is not None and found.here and not found.dead
+    patience = 0 if known else LEASE_SECONDS + HEARTBEAT_SECONDS
     try:
         lease.acquire(timeout=patience, cancel_check=lambda: _beat(path) not in (before, None))
     except Timeout:
-        if owner is None and _beat(path) == before:
+        if found is None and _beat(path) == before:
             # Killed between making the file and writing who it is; filelock would wait for ever.
             path.unlink(missing_ok=True)
             with suppress(Timeout):
                 lease.acquire(blocking=False)
                 return
-        who = f"process {owner.pid} on {owner.hostname}" if owner else "another process"
+        who = f"process {found.pid} on {found.host}" if found else "another process"
         raise Held(f"{path.stem} is being trained by {who}") from None
 
 
@@ -107,6 +112,14 @@ def _end(loss: LeaseCompromise) -> None:
     )
     sys.stderr.flush()
     os._exit(1)
+
+
+@cache
+def _here() -> str:
+    """Return how filelock names this host, or this container."""
+    with TemporaryDirectory() as place, SoftFileLease(Path(place) / "lease") as lease:
+        assert lease.owner
+        return lease.owner.hostname
 
 
 def _gone(pid: int) -> bool:
@@ -129,7 +142,7 @@ def _beat(path: Path) -> float | None:
 def _now(folder: Path) -> float:
     """Return the time by the clock that dates a folder's files, which another host may keep."""
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with TemporaryFile(dir=folder) as file:
             return os.fstat(file.fileno()).st_mtime
     except OSError:  # a folder one may only read
         return time.time()

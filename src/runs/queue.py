@@ -6,6 +6,7 @@ submitting process died at once.
 """
 
 import json
+import re
 import secrets
 import subprocess
 from collections.abc import Sequence
@@ -18,6 +19,10 @@ _ENDED = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"),
     *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
 }
+# A job's comment ends in the mark. Other people's jobs have what comments they like.
+_LINE = re.compile(
+    r"(?P<number>[^|]+)\|(?P<index>[^|]*)\|(?P<state>\w+)\|(.* )?(?P<mark>[0-9a-f]{16})$"
+)
 
 
 class QueueError(Exception):
@@ -65,9 +70,9 @@ def jobs(root: Path) -> dict[str, Job]:
         raise QueueError(" ".join(done.stderr.split()))
     found: dict[str, Job] = {}
     for line in done.stdout.splitlines():
-        number, index, state, comment = line.split("|", 3)
-        noted = read_json(folder / f"{comment.split()[-1]}.json") if comment else None
-        if noted is not None:
+        ours = _LINE.match(line)
+        if ours and (noted := read_json(folder / f"{ours['mark']}.json")) is not None:
+            number, index, state = ours["number"], ours["index"], ours["state"]
             run = noted["runs"][int(index) if index.isdigit() else 0]  # one job alone is no array
             known = found.get(run)
             job = Job(number, state)

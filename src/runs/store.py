@@ -33,7 +33,9 @@ class RunStore:
         return beside if beside.path.exists() else self.folder(name)
 
     @contextmanager
-    def writing(self, name: str, wanted: Needs, force: bool = False) -> Iterator[RunFolder | None]:
+    def writing(
+        self, name: str, wanted: Needs, force: bool = False, restarted: bool = False
+    ) -> Iterator[RunFolder | None]:
         """Give the folder to train a run in, as its only writer; None where nothing is left to do.
 
         An ended run that lacks a probe is trained again beside its old folder, which is replaced
@@ -42,7 +44,8 @@ class RunStore:
         Args:
             name: The run.
             wanted: The probes asked for.
-            force: Train it again even if it has them all.
+            force: Train it again even if it has them all, from its beginning ...
+            restarted: ... unless what begins is the rest of that same training.
 
         Raises:
             Held: If another process, which is named, writes this run.
@@ -54,7 +57,7 @@ class RunStore:
                 yield None
                 return
             chosen = beside if final.ended() else final
-            if force and chosen is final:
+            if force and chosen is final and not restarted:
                 final.remove_checkpoints()
             chosen.path.mkdir(parents=True, exist_ok=True)
             yield chosen

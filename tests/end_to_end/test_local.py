@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,44 @@ def test_ctrl_c_stops_every_cell_in_good_order(command, status, wait_for):
     assert [status(run)["message"] for run in command.runs()] == ["stopped by SIGINT"] * 2
 
 
-def test_no_cell_at_once_is_one_line(command):
-    done = command(*CELLS, "hydra.launcher.jobs=0", code=2)
-    assert done.stderr == "hydra.launcher.jobs=0: allowed is a whole number from 1\n"
+@dataclass(frozen=True)
+class Nohup:
+    """What ``nohup`` does to a command."""
+
+    def __call__(self) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+@pytest.mark.slow
+def test_under_nohup_a_hang_up_stops_nothing(command, status, wait_for):
+    process = replace(command, fault=Nohup()).start(*CELLS, "max_steps=60", "seed=0,1")
+    wait_for(lambda: begun(command), process)
+    process.send_signal(signal.SIGHUP)
+    out, err = process.communicate(timeout=200)
+    assert (process.returncode, err) == (0, ""), out + err
+    assert [status(run)["state"] for run in command.runs()] == ["completed"] * 2
+
+
+@pytest.mark.slow
+def test_cells_of_one_run_train_one_after_the_other(command, status):
+    command(*CELLS, "max_steps=2", "probes=none,ics")
+    assert [*status(command.run())["probes"]] == ["ics"]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "setting", "allowed"),
+    [
+        ("local", "jobs=0", "a whole number from 1"),
+        ("local", "jobs=true", "a whole number from 1"),
+        ("slurm", "poll_seconds=x", "a number above 0"),
+        ("slurm", "array_parallelism=0", "a whole number from 1"),
+        ("slurm", "max_num_timeout=x", "a whole number from 0"),
+        ("slurm", "setup=foo", "a list of lines"),
+    ],
+)
+def test_a_launchers_wrong_value_is_one_line(command, launcher, setting, allowed):
+    chosen = (f"hydra/launcher={launcher}", f"hydra.launcher.{setting}")
+    (line,) = command("data=digits", *chosen, code=2).stderr.splitlines()
+    given = setting.replace("true", "True")
+    assert line == f"hydra.launcher.{given}: allowed is {allowed}"
     assert not command.runs_dir.exists()

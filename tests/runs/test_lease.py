@@ -1,5 +1,6 @@
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,39 @@ def test_a_dead_holder_makes_way(path, other, host):
 def test_who_was_killed_while_writing_who_it_is_makes_way(path, left):
     path.parent.mkdir()
     path.write_text(left)
+    with only_writer(path):
+        assert holder(path).pid == os.getpid()
+
+
+def test_in_a_container_a_killed_holder_is_known_to_be_dead(path):
+    alone = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if (
+        not shutil.which(alone[0])
+        or subprocess.run([*alone, "true"], capture_output=True).returncode
+    ):
+        pytest.skip("no process numbers of its own can be had here")
+    killed = f"""
+import platform, subprocess, sys
+from pathlib import Path
+from src.runs.lease import holder, only_writer
+path, pipe = Path({str(path)!r}), subprocess.PIPE
+process = subprocess.Popen([sys.executable, "-c", {HOLD!r}, path, ""], stdin=pipe, stdout=pipe)
+process.stdout.readline()
+dead = holder(path).dead
+process.kill()
+process.wait()
+print(dead, holder(path).dead, holder(path).host == platform.node())
+"""
+    done = subprocess.run([*alone, sys.executable, "-c", killed], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True", "True"], done.stderr
+    assert not holder(path).dead, "and from outside one cannot know"
+
+
+def test_who_is_suspended_on_this_host_makes_way_once_it_counts_as_dead(path, other):
+    process = other()
+    process.send_signal(signal.SIGSTOP)
+    while not holder(path).dead:
+        time.sleep(0.05)
     with only_writer(path):
         assert holder(path).pid == os.getpid()
 

@@ -43,6 +43,7 @@ def test_each_cell_of_an_array_has_its_job(root, answer):
         f"7_2|2|COMPLETED|{mark}",
         "8_0|0|RUNNING|of another's",
         "9|N/A|RUNNING|",
+        *("10|N/A|RUNNING| ", f"11|N/A|RUNNING|{'x' * 300}", "12|N/A|RUNNING|two", "lines", ""),
     )
     assert jobs(root) == {
         RUNS[0]: Job("7_0", "RUNNING"),

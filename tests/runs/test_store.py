@@ -63,6 +63,13 @@ class TestWriting:
                 assert folder.path == store.root / RUN
                 assert (folder.path / "config.yaml").read_text() == "first"
 
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_force_begins_anew_but_not_in_the_midst_of_what_it_began(self, store, restarted):
+        train(store, "first", state="running")
+        (store.folder(RUN).path / "resume.ckpt").touch()
+        with store.writing(RUN, {}, force=True, restarted=restarted) as folder:
+            assert bool(folder.checkpoints()) == restarted
+
     @pytest.mark.parametrize("state", ["completed", "diverged"])
     def test_of_an_ended_run_nothing_is_left_to_do_unless_forced(self, store, state):
         train(store, "first", state)
