@@ -145,7 +145,8 @@ def _not_allowed(name: str, text: str) -> str:
     if rule and (value := re.search(r"[Vv]alue '(.*)' (?:of|for|is)\b", text)):
         given = "null" if value.group(1) == "None" else value.group(1)
         return f"{name}={given}: allowed is {rule}"
-    reason = text.splitlines()[0]
+    first, *more = text.splitlines()
+    reason = more[0] if first.startswith("Error in call to target") else first
     return f"{name}: {reason}" + (f" (allowed is {rule})" if rule else "")
 
 

@@ -27,6 +27,7 @@ WRONG = [
     ("optim.lr=[0.1", "0.1"),
     ("optim.lr", "optim.lr"),
     ("hydra/launcher=none", "launcher"),
+    ("+hydra.launcher.foo=1", "got an unexpected keyword argument 'foo'"),
 ]
 HYDRAS_OWN = [
     "+hydra.callbacks.c._target_=shutil.copy",
