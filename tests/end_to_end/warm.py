@@ -31,7 +31,9 @@ def _run(
 ) -> None:
     # W&B makes a folder for pictures when imported, which each process here removes at its end.
     MEDIA_TMP.__init__("wandb-media")  # type: ignore[misc]
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
+    # Also where the tests run under nohup or in a shell's background.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
