@@ -93,11 +93,12 @@ class Grid:
             folder, settings = self.store.folder(cell.run), cell.settings
             found = progress(self.store, cell.run, cell.probes)
             seconds, metrics = (folder.status() or {}).get("seconds"), folder.final_metrics()
-            bad = cell.run in ends and found.state not in ENDED
+            bad = found.state in ("failed", "stopped", "stale")
+            bad |= cell.run in ends and found.state not in ENDED
             left += found.state == "missing" and found.message is not None and not bad
             told = found.message if found.state in ("failed", "stopped") else None
             if bad:
-                failed.append((cell, told or ends[cell.run]))
+                failed.append((cell, told or ends.get(cell.run, found.state)))
             table.add_row(
                 settings.model.name,
                 f"{settings.optim.lr:g}",

@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.slow,
-    pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(
         os.environ.get("SLURM_TESTS") != "required"
         and (not all(map(shutil.which, ("slurmctld", "slurmd", "munged"))) or os.geteuid() != 0),
