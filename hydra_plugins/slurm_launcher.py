@@ -149,12 +149,8 @@ class SlurmLauncher(Submitit):
                 **{k if k in _GENERAL else f"slurm_{k}": v for k, v in given.items()}
             )
             submitted = executor.map_array(self, *zip(*calls, strict=True))
-        except (
-            NameError,
-            AssertionError,
-            RuntimeError,
-            TypeError,
-        ) as error:  # submitit's own check, sbatch's
+        # submitit's own checks, and sbatch's.
+        except (NameError, AssertionError, RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise SettingsError([f"hydra/launcher=slurm: {reason}"]) from error
         return submitted[0].job_id.partition("_")[0]

@@ -34,7 +34,7 @@ def _environment(name: str, *default: Any) -> Any:
 OmegaConf.register_new_resolver("by_scale", _by_scale, replace=True)
 OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
 
-_ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class SettingsError(Exception):
@@ -58,7 +58,7 @@ def screened(arguments: Sequence[str]) -> list[str]:
         for option in ("config_path", "config_name", "config_dir", "experimental_rerun")
         if getattr(given, option)
     ]
-    secret = os.environ.get("WANDB_API_KEY")
+    secret, groups = os.environ.get("WANDB_API_KEY"), _groups()
     for argument in given.overrides:
         key, _, value = argument.partition("=")
         key = key.lstrip("+~")
@@ -69,14 +69,14 @@ def screened(arguments: Sequence[str]) -> list[str]:
             lines.append(f"{key}: it holds W&B's key, which would be written to the run's folder")
         elif "_target_" in argument or not (ours or launcher):
             lines.append(f"{argument}: of Hydra's own settings only hydra/launcher may be changed")
-        elif group in _groups() and re.search(r"[/\\$]", value):
-            lines.append(f"{argument}: allowed is the name of a file in {_groups()[group]}")
+        elif group in groups and re.search(r"[/\\$]", value):
+            lines.append(f"{argument}: allowed is the name of a file in {groups[group]}")
     return lines
 
 
 def _groups() -> dict[str, str]:
     """Return the folder of each group of settings."""
-    ours = [path.name for path in (_ROOT / "conf").iterdir() if path.is_dir()]
+    ours = [path.name for path in (ROOT / "conf").iterdir() if path.is_dir()]
     named = {group: f"conf/{group}" for group in ours}
     return named | {"sweeps": "sweeps", "hydra/launcher": "conf/hydra/launcher"}
 

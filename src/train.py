@@ -5,14 +5,13 @@ import os
 import shlex
 import sys
 import traceback
-from pathlib import Path
 
 import hydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from src.cell import cell
-from src.compose import SettingsError, one_line, screened
+from src.compose import ROOT, SettingsError, one_line, screened
 
 
 class _OneLine(logging.Formatter):
@@ -27,8 +26,7 @@ def main() -> None:
     if refused := screened(sys.argv[1:]):
         print(*refused, sep="\n", file=sys.stderr)
         raise SystemExit(2)
-    root = Path(__file__).resolve().parents[1]
-    os.environ["BATCHNORM_ROOT"] = str(root)
+    os.environ["BATCHNORM_ROOT"] = str(ROOT)
     # A process that trains one cell of a grid inherits the command of the grid.
     os.environ.setdefault(
         "BATCHNORM_COMMAND", shlex.join(["python", "-m", "src.train", *sys.argv[1:]])
@@ -42,7 +40,7 @@ def main() -> None:
         for handler in logging.getLogger().handlers:
             handler.setFormatter(_OneLine())
     try:
-        hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="train")(cell)()
+        hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="train")(cell)()
     except (SettingsError, HydraException, OmegaConfBaseException, ValueError) as error:
         # A ValueError of Hydra's comes before its sweeper; from the sweeper on it would be our bug.
         frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]

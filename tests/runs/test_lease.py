@@ -104,7 +104,7 @@ def test_in_a_container_a_killed_holder_is_known_to_be_dead(path):
     killed = f"""
 import platform, subprocess, sys
 from pathlib import Path
-from src.runs.lease import holder, only_writer
+from src.runs.lease import holder
 path, pipe = Path({str(path)!r}), subprocess.PIPE
 process = subprocess.Popen([sys.executable, "-c", {HOLD!r}, path, ""], stdin=pipe, stdout=pipe)
 process.stdout.readline()

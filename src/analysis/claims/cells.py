@@ -210,9 +210,8 @@ def told(run: Run, rule: Rule, keys: Iterable[str]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for key in keys:
         value = run.machine if key == MACHINE else run.config.get(key)
-        found[key] = text(rule.defaults.get(key) if value is None else value)
-        if key in silent:
-            found[key] = None
+        value = rule.defaults.get(key) if value is None else value
+        found[key] = None if key in silent else text(value)
     return found
 
 
