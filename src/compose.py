@@ -11,7 +11,8 @@ from typing import Any, cast
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from src.settings import SCALES, Settings, allowed, keys, kinds, unsuited
+from src.rules import allowed
+from src.settings import SCALES, Settings, keys, kinds, unsuited
 
 
 def _by_scale(*values: Any, _root_: DictConfig) -> Any:
@@ -139,7 +140,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _not_allowed(name: str, text: str) -> str:
-    rule = allowed(name)
+    rule = allowed(Settings, name)
     if rule and "missing mandatory" in text:
         return f"{name} is missing: allowed is {rule}"
     if rule and (value := re.search(r"[Vv]alue '(.*)' (?:of|for|is)\b", text)):

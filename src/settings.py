@@ -4,11 +4,11 @@ No torch here: a wrong setting is answered before anything slow is imported.
 """
 
 import dataclasses
-import math
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from src.rules import above, at_least, broken, list_above, list_of, one_of, ruled, whole
 
 
 class Variant(NamedTuple):
@@ -82,71 +82,22 @@ PROBES = {
 }
 
 
-class Rule(NamedTuple):
-    """A predicate on a value and the words that say what it allows."""
-
-    holds: Callable[[Any], bool]
-    allowed: str
-
-
-def _field(rule: Rule) -> Any:
-    return dataclasses.field(metadata={"rule": rule})
-
-
-def _at_least(low: float) -> Any:
-    return _field(Rule(lambda v: math.isfinite(v) and v >= low, f"a number of at least {low}"))
-
-
-def _above(low: float) -> Any:
-    return _field(Rule(lambda v: math.isfinite(v) and v > low, f"a number above {low}"))
-
-
-def _whole(low: int) -> Any:
-    return _field(Rule(lambda v: v >= low, f"a whole number of at least {low}"))
-
-
-def _one_of(*values: object) -> Any:
-    return _field(Rule(lambda v: v in values, "one of " + ", ".join(map(str, values))))
-
-
-def _list_of(*values: object) -> Any:
-    allowed = "a list of " + ", ".join(map(str, values))
-    return _field(Rule(lambda given: all(v in values for v in given), allowed))
-
-
-def _list_above(low: float) -> Any:
-    allowed = f"a list of numbers above {low}"
-    return _field(Rule(lambda given: all(math.isfinite(v) and v > low for v in given), allowed))
-
-
-_FILE_NAME = Rule(
-    lambda v: v is None or re.fullmatch(r"\w[\w.-]*", v) is not None,
-    "null or a name of letters, digits, dots, - and _, a dot or - not first",
-)
-_WORDS = {
-    bool: "true or false",
-    str: "text",
-    str | None: "text or null",
-    list[str]: "a list of words",
-}
-
-
-_ACTIVATION = _one_of("relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "silu")
+_ACTIVATION = one_of("relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "silu")
 
 
 @dataclass(kw_only=True)
 class ModelSettings:
     """What all networks have: the variant, and how it normalises."""
 
-    name: str = _one_of(*VARIANTS)
+    name: str = one_of(*VARIANTS)
     affine: bool
-    batch_norm: str = _one_of("torch", "scratch")
-    eps: float = _at_least(0)
-    momentum: float = _field(Rule(lambda v: 0 < v <= 1, "a number above 0, up to 1"))
-    statistics: str = _one_of("batch", "running")
+    batch_norm: str = one_of("torch", "scratch")
+    eps: float = at_least(0)
+    momentum: float = ruled(lambda v: 0 < v <= 1, "a number above 0, up to 1")
+    statistics: str = one_of("batch", "running")
     lp_centred: bool
-    linf_of: str = _one_of("batch", "sample")
-    groups: int = _whole(1)
+    linf_of: str = one_of("batch", "sample")
+    groups: int = whole(1)
 
     @property
     def layer_count(self) -> int:
@@ -158,11 +109,11 @@ class ModelSettings:
 class VGGSettings(ModelSettings):
     """VGG."""
 
-    depth: int = _one_of(11, 13, 16, 19)
-    width: float = _field(Rule(lambda v: 0 < v <= 8, "a number above 0, up to 8"))
-    head: str = _one_of("linear", "512", "4096")
+    depth: int = one_of(11, 13, 16, 19)
+    width: float = ruled(lambda v: 0 < v <= 8, "a number above 0, up to 8")
+    head: str = one_of("linear", "512", "4096")
     activation: str = _ACTIVATION
-    dropout: float = _field(Rule(lambda v: 0 <= v < 1, "a number from 0, below 1"))
+    dropout: float = ruled(lambda v: 0 <= v < 1, "a number from 0, below 1")
     normalise_head: bool
 
     @property
@@ -175,9 +126,9 @@ class VGGSettings(ModelSettings):
 class LinearSettings(ModelSettings):
     """The deep linear network."""
 
-    layers: int = _whole(1)
-    dimension: int = _whole(1)
-    loss: str = _one_of("half_sum", "sum", "mean")
+    layers: int = whole(1)
+    dimension: int = whole(1)
+    loss: str = one_of("half_sum", "sum", "mean")
     normalise_last: bool
 
     @property
@@ -190,8 +141,8 @@ class LinearSettings(ModelSettings):
 class MLPSettings(ModelSettings):
     """The fully connected network."""
 
-    hidden_layers: int = _whole(1)
-    units: int = _whole(1)
+    hidden_layers: int = whole(1)
+    units: int = whole(1)
     activation: str = _ACTIVATION
 
     @property
@@ -204,34 +155,34 @@ class MLPSettings(ModelSettings):
 class NoiseSettings:
     """Algorithm 1 of Santurkar et al., and the readings it leaves open."""
 
-    n_mu: float = _at_least(0)
-    n_sigma: float = _at_least(1)
-    r_mu: float = _at_least(0)
-    r_sigma: float = _at_least(0)
-    r_sigma_is: str = _one_of("std", "variance")
-    placement: str = _one_of("after_affine", "before_affine")
-    per: str = _one_of("position", "sample")
+    n_mu: float = at_least(0)
+    n_sigma: float = at_least(1)
+    r_mu: float = at_least(0)
+    r_sigma: float = at_least(0)
+    r_sigma_is: str = one_of("std", "variance")
+    placement: str = one_of("after_affine", "before_affine")
+    per: str = one_of("position", "sample")
     relative: bool
-    strength: float = _at_least(0)
-    redraw: str = _one_of("step", "never")
-    evaluation: str = _one_of("on_as_trained", "off")
-    passes: int = _whole(1)
+    strength: float = at_least(0)
+    redraw: str = one_of("step", "never")
+    evaluation: str = one_of("on_as_trained", "off")
+    passes: int = whole(1)
 
 
 @dataclass(kw_only=True)
 class InitSettings:
     """The distribution of the initial weights."""
 
-    name: str = _one_of(*INITS)
-    gain: float = _above(0)
-    std: float = _above(0)
+    name: str = one_of(*INITS)
+    gain: float = above(0)
+    std: float = above(0)
 
 
 @dataclass(kw_only=True)
 class DataSettings:
     """The data set."""
 
-    name: str = _one_of(*DATA_SETS)
+    name: str = one_of(*DATA_SETS)
 
 
 @dataclass(kw_only=True)
@@ -240,7 +191,7 @@ class ImageSettings(DataSettings):
 
     root: str
     download: bool
-    batch_size: int = _whole(2)
+    batch_size: int = whole(2)
     normalise: bool
 
 
@@ -263,26 +214,26 @@ class GreySettings(ImageSettings):
 class PointsSettings(DataSettings):
     """The deep linear network's data, one full batch."""
 
-    points: int = _whole(2)
+    points: int = whole(2)
 
 
 @dataclass(kw_only=True)
 class OptimSettings:
     """Stochastic gradient descent at a fixed learning rate."""
 
-    lr: float = _above(0)
-    momentum: float = _field(Rule(lambda v: 0 <= v < 1, "a number from 0, below 1"))
-    weight_decay: float = _at_least(0)
+    lr: float = above(0)
+    momentum: float = ruled(lambda v: 0 <= v < 1, "a number from 0, below 1")
+    weight_decay: float = at_least(0)
 
 
 @dataclass(kw_only=True)
 class LoggerSettings:
     """The tracker that mirrors the run folder."""
 
-    name: str = _one_of("wandb", "none")
+    name: str = one_of("wandb", "none")
     project: str
     entity: str | None
-    mode: str = _one_of("auto", "online", "offline")
+    mode: str = one_of("auto", "online", "offline")
     tags: list[str]
 
 
@@ -290,19 +241,19 @@ class LoggerSettings:
 class ProbesSettings:
     """What is measured while a network trains, how often and how."""
 
-    which: list[str] = _list_of(*PROBES)
-    every: int = _whole(1)
-    layers: list[int] = _list_above(0)
-    units: int = _whole(0)
-    batch: str = _one_of("training", "fixed")
-    fixed_batches: int = _whole(1)
-    precision: str = _one_of("float32", "float64")
-    objective: str = _one_of("data", "penalised")
-    update: str = _one_of("optimiser", "gradient")
-    step_sizes: list[float] = _list_above(0)
-    step_sizes_are: str = _one_of("multiples", "absolute")
-    metrics: list[str] = _list_of("euclidean", "relative")
-    directions: list[str] = _list_of("gradient", "random")
+    which: list[str] = list_of(*PROBES)
+    every: int = whole(1)
+    layers: list[int] = list_above(0)
+    units: int = whole(0)
+    batch: str = one_of("training", "fixed")
+    fixed_batches: int = whole(1)
+    precision: str = one_of("float32", "float64")
+    objective: str = one_of("data", "penalised")
+    update: str = one_of("optimiser", "gradient")
+    step_sizes: list[float] = list_above(0)
+    step_sizes_are: str = one_of("multiples", "absolute")
+    metrics: list[str] = list_of("euclidean", "relative")
+    directions: list[str] = list_of("gradient", "random")
 
     def gaps(self) -> list[str]:
         """Return a line for each setting that leaves a probe nothing to measure."""
@@ -330,22 +281,25 @@ class Settings:
     optim: OptimSettings
     probes: ProbesSettings
     logger: LoggerSettings
-    scale: str = _one_of(*SCALES)
-    sweep: str | None = _field(_FILE_NAME)
-    seed: int = _whole(0)
-    precision: str = _one_of("32-true", "64-true", "bf16-mixed")
-    max_steps: int = _field(
-        Rule(lambda v: 1 <= v <= 10**9, "a whole number of at least 1, up to a thousand million")
+    scale: str = one_of(*SCALES)
+    sweep: str | None = ruled(
+        lambda v: v is None or re.fullmatch(r"\w[\w.-]*", v) is not None,
+        "null or a name of letters, digits, dots, - and _, a dot or - not first",
     )
-    log_every: int = _whole(1)
-    eval_every: int = _whole(1)
-    checkpoint_every: int = _whole(1)
+    seed: int = whole(0)
+    precision: str = one_of("32-true", "64-true", "bf16-mixed")
+    max_steps: int = ruled(
+        lambda v: 1 <= v <= 10**9, "a whole number of at least 1, up to a thousand million"
+    )
+    log_every: int = whole(1)
+    eval_every: int = whole(1)
+    checkpoint_every: int = whole(1)
     keep_checkpoints: bool
-    accelerator: str = _one_of("auto", "cpu", "gpu")
-    threads: int | None = _field(
-        Rule(lambda v: v is None or 1 <= v <= 1024, "null or a whole number from 1 to 1024")
+    accelerator: str = one_of("auto", "cpu", "gpu")
+    threads: int | None = ruled(
+        lambda v: v is None or 1 <= v <= 1024, "null or a whole number from 1 to 1024"
     )
-    runs_dir: str = _field(Rule(lambda v: v.strip() != "", "the name of a folder"))
+    runs_dir: str = ruled(lambda v: v.strip() != "", "the name of a folder")
     force: bool
 
     @property
@@ -356,7 +310,7 @@ class Settings:
     def problems(self) -> list[str]:
         """Return one line for each value out of its range; none where all is well."""
         data = self.data
-        found = [*_problems(self, ""), *unsuited(self.model.name, data.name)]
+        found = [*broken(self), *unsuited(self.model.name, data.name)]
         if isinstance(data, ImageSettings) and data.name in IMAGE_SETS:
             images = IMAGE_SETS[data.name].training_images
             if data.batch_size > images:
@@ -401,33 +355,3 @@ def kinds(model: str, data: str) -> tuple[type[ModelSettings], type[DataSettings
     sets = {"mnist": GreySettings, "fashion_mnist": GreySettings, "linear": PointsSettings}
     variant = VARIANTS.get(model, VARIANTS["vgg"])
     return families[variant.family], sets.get(data, ColourSettings)
-
-
-def fields(kind: Any) -> dict[str, Any]:
-    """Return the fields, by name, of a kind of settings and of all kinds derived from it."""
-    found = {field.name: field for field in dataclasses.fields(kind)}
-    for derived in kind.__subclasses__():
-        found |= fields(derived)
-    return found
-
-
-def allowed(path: str) -> str | None:
-    """Say what the setting of a path such as ``optim.lr`` may be; None where there is none."""
-    kind: Any = Settings
-    rule = None
-    for name in path.split("."):
-        field = fields(kind).get(name) if dataclasses.is_dataclass(kind) else None
-        if field is None:
-            return None
-        kind, rule = field.type, field.metadata.get("rule")
-    return rule.allowed if rule else _WORDS.get(kind)
-
-
-def _problems(settings: Any, prefix: str) -> Iterator[str]:
-    for field in dataclasses.fields(settings):
-        value, path = getattr(settings, field.name), prefix + field.name
-        rule = field.metadata.get("rule")
-        if dataclasses.is_dataclass(value):
-            yield from _problems(value, path + ".")
-        elif rule and not rule.holds(value):
-            yield f"{path}={value}: allowed is {rule.allowed}"

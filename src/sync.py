@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -77,23 +77,40 @@ def waiting(root: Path) -> dict[Path, list[Path]]:
 def cut(file: Path) -> None:
     """Cut off the record that a killed process left half-written: else the run has no end at W&B.
 
-    The file is LevelDB's log after a header of seven bytes: in blocks of 32 KB, fragments of
-    records, each with its checksum, length and kind. What is not of that form is left as it is.
+    What is not of W&B's form is left as it is.
     """
-    content, header = file.read_bytes(), 7
-    place = whole = header
+    content = file.read_bytes()
+    try:
+        end = max((end for _, end in records(content)), default=len(content))
+    except ValueError:
+        return
+    if end < len(content):
+        os.truncate(file, end)
+
+
+def records(content: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield each whole record of one of W&B's files, and where it ends.
+
+    The file is LevelDB's log after a header of seven bytes: in blocks of 32 KB, fragments of
+    records, each with its checksum, length and kind.
+
+    Raises:
+        ValueError: It is not of that form.
+    """
+    place = header = 7
+    record = b""
     while place + header <= len(content):
         if (left := _BLOCK - place % _BLOCK) < header:
             place += left
             continue
         length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
-        place += header + length
         if kind not in (_FULL, _FIRST, _MIDDLE, _LAST) or length > left - header:
-            return
+            raise ValueError(f"no fragment of a record at byte {place}")
+        record += content[place + header : place + header + length]
+        place += header + length
         if kind in (_FULL, _LAST) and place <= len(content):
-            whole = place
-    if header < whole < len(content):
-        os.truncate(file, whole)
+            yield record, place
+            record = b""
 
 
 def _check_login() -> None:

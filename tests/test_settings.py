@@ -6,7 +6,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import models
 from src.compose import SettingsError, settings_of
-from src.settings import DATA_SETS, INITS, SUITED, VARIANTS, Settings, allowed, fields
+from src.rules import allowed, fields
+from src.settings import DATA_SETS, INITS, SUITED, VARIANTS, Settings
 
 
 def keys(kind: type) -> list[str]:
@@ -119,10 +120,14 @@ class TestRanges:
             settings(OWNER.get(path, "model=vgg_bn"), override)
         (line,) = error.value.lines
         assert re.fullmatch(rf"{re.escape(path)}=.*: allowed is {re.escape(rule)}", line)
-        assert allowed(path) == rule
+        assert allowed(Settings, path) == rule
 
     def test_each_rule_has_a_value_that_breaks_it(self):
-        ruled = {path for path in keys(Settings) if (rule := allowed(path)) and rule not in WORDS}
+        ruled = {
+            path
+            for path in keys(Settings)
+            if (rule := allowed(Settings, path)) and rule not in WORDS
+        }
         broken = {override.partition("=")[0] for override, _ in OUT_OF_RANGE}
         assert ruled - broken == {"scale"}  # an unknown one is no choice of the group, for Hydra
 
@@ -186,11 +191,11 @@ WORDS = {"true or false", "text", "text or null", "a list of words"}
 class TestAllowed:
     @pytest.mark.parametrize("path", keys(Settings))
     def test_every_setting_can_say_what_it_allows(self, path):
-        assert allowed(path)
+        assert allowed(Settings, path)
 
     @pytest.mark.parametrize("path", ["", "optim", "lr", "optim.lrr", "optim.lr.x", "hydra.mode"])
     def test_nothing_else_can(self, path):
-        assert allowed(path) is None
+        assert allowed(Settings, path) is None
 
 
 class TestConfiguration:

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock
 
 from src.runs.tables import Table
+from src.sync import records
 from tests.end_to_end.warm import Fault, WarmProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,22 +158,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
     return run
 
 
-def _leveldb_records(content: bytes) -> Iterator[bytes]:
-    """Yield the records of a W&B file: LevelDB's log format after a header of seven bytes."""
-    position, parts, header = 7, b"", 7
-    while position + header <= len(content):
-        if (left := 32768 - position % 32768) < header:
-            position += left
-            continue
-        length = int.from_bytes(content[position + 4 : position + 6], "little")
-        kind = content[position + 6]
-        parts += content[position + header : position + header + length]
-        position += header + length
-        if kind in (1, 4):  # whole, or the last part
-            yield parts
-            parts = b""
-
-
 @pytest.fixture(scope="session")
 def read_wandb() -> Callable[[Path], dict[str, Any]]:
     """Reads the one offline run of a run folder: its header, config, history and metrics."""
@@ -181,7 +166,7 @@ def read_wandb() -> Callable[[Path], dict[str, Any]]:
     def read(folder: Path) -> dict[str, Any]:
         (path,) = folder.glob("wandb/offline-run-*/*.wandb")
         found: dict[str, Any] = {"history": [], "metrics": [], "exit": None}
-        for content in _leveldb_records(path.read_bytes()):
+        for content, _ in records(path.read_bytes()):
             record = wandb_internal_pb2.Record()
             record.ParseFromString(content)
             kind = record.WhichOneof("record_type")

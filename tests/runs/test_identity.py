@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from src.rules import fields
 from src.runs.identity import identity, run_name
-from src.settings import VARIANTS, Settings, fields
+from src.settings import VARIANTS, Settings
 
 # Every setting is in one of these two, with a value other than its default.
 TRAINING = {
