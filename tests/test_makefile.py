@@ -23,7 +23,9 @@ from src.compose import screened
         ),
     ],
 )
-def test_sweep(root, composed, given, overrides):
+def test_sweep(root, composed, monkeypatch, given, overrides):
+    for name in ("MAKEFLAGS", "ARGS"):  # what the make that runs the tests was given
+        monkeypatch.delenv(name, raising=False)
     make = ["make", "-n", "-o", "setup", "sweep", "SWEEP=fig2_noise", *given.split()]
     done = subprocess.run(make, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
