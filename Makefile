@@ -57,6 +57,9 @@ status: setup ## how far the sweeps are, and the command that finishes them: RUN
 report: setup ## judge the claims and draw the figures: RUNS=runs OUT=report
 	$(BIN)/python -m src.report $(or $(RUNS),runs) --out $(or $(OUT),report) $(ARGS)
 
+results: setup ## take runs that have ended into docs/results and make its page again: RUNS="runs more/runs"
+	$(BIN)/python -m src.results $(or $(RUNS),$(wildcard runs)) $(ARGS)
+
 wandb-sync: setup ## upload to W&B what is not there yet: RUNS=runs
 	$(BIN)/python -m src.sync $(or $(RUNS),runs) $(ARGS)
 
@@ -64,4 +67,4 @@ lock: setup ## renew requirements.lock from pyproject.toml (ARGS="--upgrade" for
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra slurm --extra dashboard --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --custom-compile-command 'make lock' -q $(ARGS) -o requirements.lock
 
-.PHONY: help setup demo test faults lint audit bench sweep status report wandb-sync lock
+.PHONY: help setup demo test faults lint audit bench sweep status report results wandb-sync lock

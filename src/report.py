@@ -39,12 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         report = compiled(chosen.runs)
-        page = written(report, chosen.out)
+        written(report, chosen.out)
     except OSError as error:
         print(_one_line(error), file=sys.stderr)
         raise SystemExit(2) from None
     show(report, Console())
-    print(page)
+    print(chosen.out / "index.html")
     if chosen.logger == "wandb":
         from src.tracking import show_report  # imports Lightning, which takes seconds
 
@@ -53,33 +53,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show_report(chosen.out, pictures, claims, chosen.project, chosen.entity)
 
 
-def written(report: Report, out: Path) -> Path:
-    """Write the report's files, each whole or not at all, the page last; return the page's path.
+def written(report: Report, out: Path, without: Sequence[str] = ()) -> None:
+    """Write the report's files, each whole or not at all, the page last.
 
     Figures of an earlier report in the same folder that this one does not have are removed.
+
+    Args:
+        report: The report.
+        out: The folder.
+        without: Endings of the files that are not wanted.
     """
-    files = {
-        "report.md": markdown(report),
-        "claims.json": to_json(report.results, report.rules),
-        "claims.csv": to_csv(report.results, report.rules),
-    }
     drawings: dict[str, str | bytes] = {}
     for drawing in report.figures:
         name = drawing.figure.name
         drawings |= {f"{name}.svg": drawing.svg, f"{name}.png": drawing.png}
         drawings |= {f"{name}.csv": drawing.csv}
+    files = {f"figures/{name}": content for name, content in drawings.items()} | {
+        "report.md": markdown(report),
+        "claims.json": to_json(report.results, report.rules),
+        "claims.csv": to_csv(report.results, report.rules),
+        "index.html": html(report),
+    }
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    for name, content in drawings.items():
-        _write(figures / name, content)
     for path in figures.iterdir():
         if path.suffix in (".svg", ".png", ".csv") and path.name not in drawings:
             path.unlink()
-    for name, text in files.items():
-        _write(out / name, text)
-    page = out / "index.html"
-    _write(page, html(report))
-    return page
+    for name, content in files.items():
+        if not name.endswith(tuple(without)):
+            _write(out / name, content)
 
 
 def _write(target: Path, content: str | bytes) -> None:

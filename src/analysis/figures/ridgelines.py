@@ -13,6 +13,7 @@ from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.training import Cells, cells, chosen
 
 RIDGES = 10
+LAYERS = (2, 3, 9, 11, 13)  # of all the figures below
 COLUMNS = ("layer", "variant", "lr", "unit", "step", "at", "density")
 
 
