@@ -11,7 +11,7 @@ from typing import Any, cast
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from src.rules import allowed
+from src.ranges import allowed
 from src.settings import SCALES, Settings, keys, kinds, unsuited
 
 

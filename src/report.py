@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def written(report: Report, out: Path, without: Sequence[str] = ()) -> None:
-    """Write the report's files, each whole or not at all, the page last.
+    """Write the report's files, each whole or not at all, ``index.html`` last.
 
     Figures of an earlier report in the same folder that this one does not have are removed.
 

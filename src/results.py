@@ -9,11 +9,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars
 import yaml
 from polars import DataFrame, col
+from polars.exceptions import PolarsError
 from rich.console import Console
 
 from src.analysis.figures import ridgelines
@@ -23,9 +25,10 @@ from src.runs.folder import RunFolder, whole
 from src.runs.reading import read_manifests, read_rows, read_runs
 from src.runs.store import RunStore
 from src.settings import VARIANTS
+from src.terminal import reason
 
 _PLACES = ("runs_dir", "data.root", "data.cache")  # settings that only one machine understands
-_TABLES = ("metrics", "ics", "landscape", "curvature", "theory")
+_TABLES = ("metrics", "ics", "landscape", "activations", "curvature", "theory")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,52 +42,66 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = Path("docs/results")
     parser.add_argument("--out", type=Path, default=out, help=f"default: {out}")
     chosen = parser.parse_args(arguments)
-    for folder in chosen.folders:
-        if not folder.is_dir():
-            print(f"{folder} is not a folder of runs", file=sys.stderr)
-            raise SystemExit(2)
     runs = chosen.out / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
     for folder in chosen.folders:
-        take_in(folder, runs)
+        if not folder.is_dir() or folder.resolve() == runs.resolve():
+            print(f"{folder} is not a folder of runs to be published", file=sys.stderr)
+            raise SystemExit(2)
+    runs.mkdir(parents=True, exist_ok=True)
+    problems = [problem for folder in chosen.folders for problem in take_in(folder, runs)]
     report = compiled(runs)
     written(report, chosen.out, without=(".html", ".png"))
     _write(final_rows(runs), chosen.out / "runs.parquet")
     show(report, Console())
-
-
-def take_in(root: Path, published: Path) -> None:
-    """Add the runs of a folder that have ended, and its sweeps' cells, to the published ones."""
-    for path in sorted(root.iterdir()):
-        ended = path.is_dir() and not path.name.startswith(".") and RunFolder(path).ended()
-        if ended and RunFolder(path).status() != RunFolder(published / path.name).status():
-            make_small(path, published / path.name)
-    store, problems = RunStore(published), list[str]()
-    for sweep, cells in read_manifests(root, problems).items():
-        there = [cell for cell in cells if (published / cell["run"]).is_dir()]
-        store.add_to_sweep(sweep, [_anywhere(cell) for cell in there])
-    shutil.rmtree(published / ".locks", ignore_errors=True)
     for problem in problems:
         print(problem, file=sys.stderr)
 
 
+def take_in(root: Path, published: Path) -> list[str]:
+    """Add the runs of a folder that have ended, and its sweeps' cells, to the published ones.
+
+    Returns:
+        A line for each run that could not be read, or of which another training is published.
+    """
+    store, problems = RunStore(published), list[str]()
+    for path in sorted(root.iterdir()):
+        if not path.is_dir() or path.name.startswith(".") or not RunFolder(path).ended():
+            continue
+        new, old = RunFolder(path).status(), RunFolder(published / path.name).status()
+        if old and new and old["started"] != new["started"]:
+            there = published / path.name
+            problems.append(f"{path} is left out: another training of it is in {there}")
+        elif old != new:
+            try:
+                make_small(path, published / path.name)
+            except (OSError, KeyError, ValueError, yaml.YAMLError, PolarsError) as error:
+                problems.append(f"{path} is left out: {reason(error)}")
+    for sweep, cells in read_manifests(root, problems).items():
+        store.add_to_sweep(sweep, [_anywhere(cell) for cell in cells])
+    shutil.rmtree(published / ".locks", ignore_errors=True)
+    return problems
+
+
 def make_small(run: Path, target: Path) -> None:
     """Copy what claims and figures read of a run; of its distributions, few are drawn."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
-    for name in _TABLES:
-        if (run / f"{name}.parquet").exists():
-            _write(polars.read_parquet(run / f"{name}.parquet"), target / f"{name}.parquet")
     config = yaml.safe_load((run / "config.yaml").read_text())
-    nobody_reads = VARIANTS[config["model"]["name"]].family == "dln"
-    if (run / "activations.parquet").exists() and not nobody_reads:
-        moments = _drawn(polars.read_parquet(run / "activations.parquet"))
-        _write(moments, target / "activations.parquet")
-    for *path, last in (place.split(".") for place in _PLACES):
-        (config[path[0]] if path else config).pop(last, None)
-    (target / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    with whole(target / "status.json") as temporary:  # last: with it the run has ended
-        shutil.copy(run / "status.json", temporary)
+    linear = VARIANTS[config["model"]["name"]].family == "dln"
+    for *branch, last in (place.split(".") for place in _PLACES):
+        (config[branch[0]] if branch else config).pop(last, None)
+    with TemporaryDirectory(dir=target.parent, prefix=".") as place:
+        making = Path(place) / run.name
+        making.mkdir()
+        (making / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        shutil.copy(run / "status.json", making)
+        for name in _TABLES:
+            path = run / f"{name}.parquet"
+            if not path.exists() or (linear and name == "activations"):  # nothing reads theirs
+                continue
+            table = polars.read_parquet(path)
+            _write(_drawn(table) if name == "activations" else table, making / path.name)
+        if target.exists():
+            shutil.rmtree(target)
+        making.rename(target)
 
 
 def final_rows(root: Path) -> DataFrame:
@@ -92,7 +109,9 @@ def final_rows(root: Path) -> DataFrame:
     table = read_runs(root).table
     rows = read_rows(root, table["run"], "metrics").sort("step")
     last = rows.group_by("run", "name").agg(col("value").last())
-    return table.join(last.pivot("name", index="run"), on="run", how="left").sort("run")
+    return table.join(
+        last.pivot("name", index="run", sort_columns=True), on="run", how="left"
+    ).sort("run")
 
 
 def _drawn(activations: DataFrame) -> DataFrame:
@@ -100,7 +119,8 @@ def _drawn(activations: DataFrame) -> DataFrame:
     units = activations.filter(col("unit").is_not_null())
     lowest = col("unit") == col("unit").min().over("layer")
     shown = (col("site") == "after_noise") & lowest
-    ridge = shown & col("layer").is_in(ridgelines.LAYERS)
+    layers = [layer for figure in ridgelines.LAYERS.values() for layer in figure]
+    ridge = shown & col("layer").is_in(layers)
     ridge &= col("step").is_in(ridgelines.probed(units["step"].to_list()))
     kept = dict.fromkeys(("q15", "q50", "q85"), shown) | dict.fromkeys(("edges", "counts"), ridge)
     return units.with_columns(
@@ -110,8 +130,9 @@ def _drawn(activations: DataFrame) -> DataFrame:
 
 def _anywhere(cell: dict[str, Any]) -> dict[str, Any]:
     """Leave out of a sweep's cell what holds on one machine only."""
-    overrides = [o for o in cell["overrides"] if o.partition("=")[0] not in _PLACES]
-    return {"overrides": overrides, "run": cell["run"], "probes": cell["probes"]}
+    given = cell.get("overrides", [])
+    kept = [o for o in given if o.partition("=")[0].lstrip("+~") not in _PLACES]
+    return {"overrides": kept, "run": cell["run"], "probes": cell["probes"]}
 
 
 def _write(table: DataFrame, path: Path) -> None:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from src.rules import above, at_least, broken, list_above, list_of, one_of, ruled, whole
+from src.ranges import above, at_least, list_above, list_of, one_of, outside, ranged, whole
 
 
 class Variant(NamedTuple):
@@ -93,7 +93,7 @@ class ModelSettings:
     affine: bool
     batch_norm: str = one_of("torch", "scratch")
     eps: float = at_least(0)
-    momentum: float = ruled(lambda v: 0 < v <= 1, "a number above 0, up to 1")
+    momentum: float = ranged(lambda v: 0 < v <= 1, "a number above 0, up to 1")
     statistics: str = one_of("batch", "running")
     lp_centred: bool
     linf_of: str = one_of("batch", "sample")
@@ -110,10 +110,10 @@ class VGGSettings(ModelSettings):
     """VGG."""
 
     depth: int = one_of(11, 13, 16, 19)
-    width: float = ruled(lambda v: 0 < v <= 8, "a number above 0, up to 8")
+    width: float = ranged(lambda v: 0 < v <= 8, "a number above 0, up to 8")
     head: str = one_of("linear", "512", "4096")
     activation: str = _ACTIVATION
-    dropout: float = ruled(lambda v: 0 <= v < 1, "a number from 0, below 1")
+    dropout: float = ranged(lambda v: 0 <= v < 1, "a number from 0, below 1")
     normalise_head: bool
 
     @property
@@ -222,7 +222,7 @@ class OptimSettings:
     """Stochastic gradient descent at a fixed learning rate."""
 
     lr: float = above(0)
-    momentum: float = ruled(lambda v: 0 <= v < 1, "a number from 0, below 1")
+    momentum: float = ranged(lambda v: 0 <= v < 1, "a number from 0, below 1")
     weight_decay: float = at_least(0)
 
 
@@ -282,13 +282,13 @@ class Settings:
     probes: ProbesSettings
     logger: LoggerSettings
     scale: str = one_of(*SCALES)
-    sweep: str | None = ruled(
+    sweep: str | None = ranged(
         lambda v: v is None or re.fullmatch(r"\w[\w.-]*", v) is not None,
         "null or a name of letters, digits, dots, - and _, a dot or - not first",
     )
     seed: int = whole(0)
     precision: str = one_of("32-true", "64-true", "bf16-mixed")
-    max_steps: int = ruled(
+    max_steps: int = ranged(
         lambda v: 1 <= v <= 10**9, "a whole number of at least 1, up to a thousand million"
     )
     log_every: int = whole(1)
@@ -296,10 +296,10 @@ class Settings:
     checkpoint_every: int = whole(1)
     keep_checkpoints: bool
     accelerator: str = one_of("auto", "cpu", "gpu")
-    threads: int | None = ruled(
+    threads: int | None = ranged(
         lambda v: v is None or 1 <= v <= 1024, "null or a whole number from 1 to 1024"
     )
-    runs_dir: str = ruled(lambda v: v.strip() != "", "the name of a folder")
+    runs_dir: str = ranged(lambda v: v.strip() != "", "the name of a folder")
     force: bool
 
     @property
@@ -310,7 +310,7 @@ class Settings:
     def problems(self) -> list[str]:
         """Return one line for each value out of its range; none where all is well."""
         data = self.data
-        found = [*broken(self), *unsuited(self.model.name, data.name)]
+        found = [*outside(self), *unsuited(self.model.name, data.name)]
         if isinstance(data, ImageSettings) and data.name in IMAGE_SETS:
             images = IMAGE_SETS[data.name].training_images
             if data.batch_size > images:

@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import models
 from src.compose import SettingsError, settings_of
-from src.rules import allowed, fields
+from src.ranges import allowed, fields
 from src.settings import DATA_SETS, INITS, SUITED, VARIANTS, Settings
 
 

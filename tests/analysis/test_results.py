@@ -43,10 +43,11 @@ def test_figures_are_those_of_the_whole_runs(full: Path, published: Path, figure
 def test_nothing_of_the_machine_s_folders_is_published(run, tmp_path: Path) -> None:
     places = {"runs_dir": "/home/me/runs", "data.root": "/home/me/data", "data.cache": "/home/me/c"}
     made = run(tmp_path / "runs", tables=("metrics",), config=places)
-    cell = {"run": made.name, "probes": {}, "overrides": ["model=vgg", "runs_dir=/home/me/runs"]}
+    cell = {"run": made.name, "probes": {}, "overrides": ["model=vgg", "++runs_dir=/home/me/runs"]}
+    missing = {"run": "vgg-00000000", "probes": {}}
     sweeps = tmp_path / "runs" / "sweeps"
     sweeps.mkdir()
-    (sweeps / "mine.json").write_text(json.dumps({"sweep": "mine", "cells": [cell]}))
+    (sweeps / "mine.json").write_text(json.dumps({"sweep": "mine", "cells": [cell, missing]}))
     results.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".md", ".json", ".csv", ".svg", ".yaml", ".parquet"}
@@ -59,7 +60,8 @@ def test_nothing_of_the_machine_s_folders_is_published(run, tmp_path: Path) -> N
         "data": {k: v for k, v in before["data"].items() if k not in ("root", "cache")}
     }
     found = read_runs(tmp_path / "out" / "runs")
-    assert found.problems == [] and found.sweeps["mine"][0]["overrides"] == ["model=vgg"]
+    assert found.problems == [] and found.missing("mine") == ["vgg-00000000"]
+    assert found.sweeps["mine"][0]["overrides"] == ["model=vgg"]
 
 
 def test_what_ended_is_taken_in_once_and_again_when_it_has_changed(run, tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_what_ended_is_taken_in_once_and_again_when_it_has_changed(run, tmp_path
     ended = run(source, seed=0, tables=("metrics",))
     run(source, seed=1, tables=("metrics",), status={"state": "running"})
     (source / "notes.txt").write_text("mine")
-    results.take_in(source, target)
+    assert results.take_in(source, target) == []
     assert [path.name for path in target.iterdir()] == [ended.name]
     metrics = target / ended.name / "metrics.parquet"
     metrics.write_bytes(b"")
@@ -80,12 +82,37 @@ def test_what_ended_is_taken_in_once_and_again_when_it_has_changed(run, tmp_path
     assert_frame_equal(polars.read_parquet(metrics), polars.read_parquet(ended / metrics.name))
 
 
-def test_a_folder_that_is_none_is_one_line(tmp_path: Path, capsys) -> None:
+def test_a_published_run_makes_way_for_no_other_training_and_no_damage(run, tmp_path: Path) -> None:
+    target = tmp_path / "published"
+    target.mkdir()
+    first = run(tmp_path / "runs", tables=("metrics",))
+    results.take_in(first.parent, target)
+    before = {path.name: path.read_bytes() for path in (target / first.name).iterdir()}
+
+    other = run(tmp_path / "other", tables=("metrics",), status={"started": 1.9e9})
+    (line,) = results.take_in(other.parent, target)
+    assert line == f"{other} is left out: another training of it is in {target / first.name}"
+
+    status = json.loads((first / "status.json").read_text())
+    (first / "status.json").write_text(json.dumps(status | {"attempts": 2}))
+    (first / "metrics.parquet").write_bytes(b"PAR1")
+    (line,) = results.take_in(first.parent, target)
+    assert line.startswith(f"{first} is left out: ")
+    (first / "config.yaml").unlink()
+    assert len(results.take_in(first.parent, target)) == 1
+    assert {path.name: path.read_bytes() for path in (target / first.name).iterdir()} == before
+    assert [path.name for path in target.iterdir()] == [first.name]
+
+
+@pytest.mark.parametrize("wrong", ["none", "out/runs"])
+def test_a_folder_that_cannot_be_published_is_one_line(tmp_path: Path, wrong: str, capsys) -> None:
+    (tmp_path / "out" / "runs").mkdir(parents=True)
     with pytest.raises(SystemExit) as end:
-        results.main([str(tmp_path / "none"), "--out", str(tmp_path / "out")])
+        results.main([str(tmp_path / wrong), "--out", str(tmp_path / "out")])
     assert end.value.code == 2
-    assert capsys.readouterr().err == f"{tmp_path / 'none'} is not a folder of runs\n"
-    assert not (tmp_path / "out").exists()
+    told = capsys.readouterr().err
+    assert told == f"{tmp_path / wrong} is not a folder of runs to be published\n"
+    assert not (tmp_path / "out" / "report.md").exists()
 
 
 def leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
@@ -127,8 +154,16 @@ class TestTheCommitted:
         committed = polars.read_parquet(PUBLISHED / "runs.parquet")
         assert_frame_equal(committed, results.final_rows(PUBLISHED / "runs"))
 
-    def test_every_figure_on_the_page_is_there_with_its_data(self) -> None:
+    def test_figures_on_the_page_draw_the_runs_beside_them(self) -> None:
         page = (PUBLISHED / "report.md").read_text()
+        shown = [figure for figure in FIGURES if f"figures/{figure.name}.svg" in page]
         files = {path.name for path in (PUBLISHED / "figures").iterdir()}
-        shown = {figure.name for figure in FIGURES if f"figures/{figure.name}.svg" in page}
-        assert shown and files == {f"{name}.{kind}" for name in shown for kind in ("svg", "csv")}
+        assert files == {f"{figure.name}.{kind}" for figure in shown for kind in ("svg", "csv")}
+        runs = read_runs(PUBLISHED / "runs")
+        source = Source(PUBLISHED / "runs", runs, runs.problems)
+        for figure in shown:
+            data = figure.gather(source).data
+            drawn = polars.read_csv(
+                PUBLISHED / "figures" / f"{figure.name}.csv", schema=data.schema
+            )
+            assert_frame_equal(drawn, data, rel_tol=1e-6)

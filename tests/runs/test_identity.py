@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from src.rules import fields
+from src.ranges import fields
 from src.runs.identity import identity, run_name
 from src.settings import VARIANTS, Settings
 

@@ -13,7 +13,12 @@ from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.training import Cells, cells, chosen
 
 RIDGES = 10
-LAYERS = (2, 3, 9, 11, 13)  # of all the figures below
+# Of each figure; what is published of a run has the distributions of these layers alone.
+LAYERS = {
+    "fig1_activations": (3, 11),
+    "fig2_activations": (2, 9, 13),
+    "fig6_lp_distributions": (11,),
+}
 COLUMNS = ("layer", "variant", "lr", "unit", "step", "at", "density")
 
 
@@ -59,8 +64,9 @@ def _gather(
         return None
     one = selection.where(col("seed") == selection.runs["seed"].min())
     entering = (col("site") == "after_noise") & col("unit").is_not_null()
+    drawable = col("layer").is_in(list(layers)) & col("counts").is_not_null()
     columns = ["step", "layer", "unit", "edges", "counts"]
-    rows = source.rows(one, "activations", columns, entering & col("layer").is_in(list(layers)))
+    rows = source.rows(one, "activations", columns, entering & drawable)
     return None if rows.is_empty() else Gathered(one, ridges(rows))
 
 
@@ -137,9 +143,7 @@ _TEXT = (
 )
 
 
-def _figure(
-    name: str, title: str, source: str, sweep: str, wanted: Cells, layers: Sequence[int], text: str
-) -> Figure:
+def _figure(name: str, title: str, source: str, sweep: str, wanted: Cells, text: str) -> Figure:
     own = [model for model, _ in wanted if style.rank(model) > 1]
     return Figure(
         name,
@@ -147,7 +151,7 @@ def _figure(
         source,
         sweep,
         _TEXT + text,
-        lambda s: _gather(s, wanted, own, layers),
+        lambda s: _gather(s, wanted, own, LAYERS[name]),
         draw,
         told,
     )
@@ -160,7 +164,6 @@ FIGURES = (
         "Santurkar et al. 2018, Fig. 1c",
         "fig1_training",
         cells(["vgg", "vgg_bn"], [0.1]),
-        [3, 11],
         "To see: whether BatchNorm's distributions are any more stable; the paper finds the "
         "difference marginal.",
     ),
@@ -170,7 +173,6 @@ FIGURES = (
         "Santurkar et al. 2018, Fig. 2 (right)",
         "fig2_noise",
         cells(["vgg", "vgg_bn", "vgg_noisy"], [0.1]),
-        [2, 9, 13],
         "To see: noisy BatchNorm's ridges jump about, by design, and yet it trains.",
     ),
     _figure(
@@ -179,7 +181,6 @@ FIGURES = (
         "Santurkar et al. 2018, Fig. 6",
         "fig5_lp_vgg",
         cells([f"vgg{variant}" for variant in ("", "_bn", "_l1", "_l2", "_linf")], [0.1]),
-        [11],
         "To see: whether the other norms' distributions shift more than the standard network's.",
     ),
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 
-class Rule(NamedTuple):
+class Range(NamedTuple):
     """A predicate on a value and the words that say what it allows."""
 
     holds: Callable[[Any], bool]
@@ -21,41 +21,41 @@ _WORDS = {
 }
 
 
-def ruled(holds: Callable[[Any], bool], allowed: str) -> Any:
+def ranged(holds: Callable[[Any], bool], allowed: str) -> Any:
     """Return a field whose values are those for which ``holds`` is true."""
-    return dataclasses.field(metadata={"rule": Rule(holds, allowed)})
+    return dataclasses.field(metadata={"range": Range(holds, allowed)})
 
 
 def at_least(low: float) -> Any:
     """Return a field of finite numbers from ``low``."""
-    return ruled(lambda v: math.isfinite(v) and v >= low, f"a number of at least {low}")
+    return ranged(lambda v: math.isfinite(v) and v >= low, f"a number of at least {low}")
 
 
 def above(low: float) -> Any:
     """Return a field of finite numbers above ``low``."""
-    return ruled(lambda v: math.isfinite(v) and v > low, f"a number above {low}")
+    return ranged(lambda v: math.isfinite(v) and v > low, f"a number above {low}")
 
 
 def whole(low: int) -> Any:
     """Return a field of whole numbers from ``low``."""
-    return ruled(lambda v: v >= low, f"a whole number of at least {low}")
+    return ranged(lambda v: v >= low, f"a whole number of at least {low}")
 
 
 def one_of(*values: object) -> Any:
     """Return a field of one of these values."""
-    return ruled(lambda v: v in values, "one of " + ", ".join(map(str, values)))
+    return ranged(lambda v: v in values, "one of " + ", ".join(map(str, values)))
 
 
 def list_of(*values: object) -> Any:
     """Return a field of lists of these values."""
     allowed = "a list of " + ", ".join(map(str, values))
-    return ruled(lambda given: all(v in values for v in given), allowed)
+    return ranged(lambda given: all(v in values for v in given), allowed)
 
 
 def list_above(low: float) -> Any:
     """Return a field of lists of finite numbers above ``low``."""
     allowed = f"a list of numbers above {low}"
-    return ruled(lambda given: all(math.isfinite(v) and v > low for v in given), allowed)
+    return ranged(lambda given: all(math.isfinite(v) and v > low for v in given), allowed)
 
 
 def fields(kind: Any) -> dict[str, Any]:
@@ -68,21 +68,21 @@ def fields(kind: Any) -> dict[str, Any]:
 
 def allowed(kind: Any, path: str) -> str | None:
     """Say what a kind's setting ``path``, as ``optim.lr``, may be; None where there is none."""
-    rule = None
+    span = None
     for name in path.split("."):
         field = fields(kind).get(name) if dataclasses.is_dataclass(kind) else None
         if field is None:
             return None
-        kind, rule = field.type, field.metadata.get("rule")
-    return rule.allowed if rule else _WORDS.get(kind)
+        kind, span = field.type, field.metadata.get("range")
+    return span.allowed if span else _WORDS.get(kind)
 
 
-def broken(settings: Any, prefix: str = "") -> Iterator[str]:
-    """Yield a line for each value that breaks its rule."""
+def outside(settings: Any, prefix: str = "") -> Iterator[str]:
+    """Yield a line for each value outside its range."""
     for field in dataclasses.fields(settings):
         value, path = getattr(settings, field.name), prefix + field.name
-        rule = field.metadata.get("rule")
+        span = field.metadata.get("range")
         if dataclasses.is_dataclass(value):
-            yield from broken(value, path + ".")
-        elif rule and not rule.holds(value):
-            yield f"{path}={value}: allowed is {rule.allowed}"
+            yield from outside(value, path + ".")
+        elif span and not span.holds(value):
+            yield f"{path}={value}: allowed is {span.allowed}"
