@@ -21,19 +21,19 @@ _ROUNDING = math.sqrt(1 / 12)
 
 
 @claim
-def higher_rate(cells: Cells) -> Finding:
+def higher_rate(cells: Cells, rates: int) -> Finding:
     """Compare the largest rate at which each network trains."""
     logs, bounds, spacing = [], set[Bound | None](), 0.0
-    for standard, normalised in _both(cells, _RATE):
+    for standard, normalised in _both(cells, _RATE, rates):
         a, b = _largest(standard, cells.scale), _largest(normalised, cells.scale)
         if a is None and b is None:
             continue
-        rates = sorted(key[0] for key in standard)
-        spacing = _spacing(rates)
-        logs.append(math.log((b or rates[0]) / (a or rates[0])))
-        if a is None or b == rates[-1]:
-            bounds.add("at least" if a != rates[-1] else None)
-        if b is None or (a == rates[-1] and b != a):
+        grid = sorted(key[0] for key in standard)
+        spacing = _spacing(grid)
+        logs.append(math.log((b or grid[0]) / (a or grid[0])))
+        if a is None or b == grid[-1]:
+            bounds.add("at least" if a != grid[-1] else None)
+        if b is None or (a == grid[-1] and b != a):
             bounds.add("at most")
     found = ratio(
         "",
@@ -47,7 +47,7 @@ def higher_rate(cells: Cells) -> Finding:
 
 
 @claim
-def rate_sensitivity(cells: Cells, within: float) -> Finding:
+def rate_sensitivity(cells: Cells, within: float, rates: int) -> Finding:
     """Compare the share of the rates at which each network does nearly as well as at its best."""
 
     def share(runs: Grid) -> float:
@@ -56,7 +56,7 @@ def rate_sensitivity(cells: Cells, within: float) -> Finding:
         good = [trains(runs[k], cells.scale) and a >= best - within for k, a in accuracy.items()]
         return POINTS * sum(good) / len(good)
 
-    both = list(_both(cells, _RATE))
+    both = list(_both(cells, _RATE, rates))
     found = difference(
         "",
         "share of the rates that do well, BatchNorm - standard, points",
@@ -79,7 +79,7 @@ def init_dependence(cells: Cells, lr: float) -> Finding:
     def share(runs: Grid) -> float:
         return POINTS * sum(trains(run, cells.scale) for run in runs.values()) / len(runs)
 
-    both = list(_both(cells, _INIT, optim__lr=lr))
+    both = list(_both(cells, _INIT, 2, optim__lr=lr))
     return Finding(
         [
             difference(
@@ -134,12 +134,14 @@ def _by_seed(cells: Cells, keys: tuple[str, ...], model: str, **axes: object) ->
     return found
 
 
-def _both(cells: Cells, keys: tuple[str, ...], **axes: object) -> Iterator[tuple[Grid, Grid]]:
-    """Yield what both networks ran of a seed, the standard one first."""
+def _both(
+    cells: Cells, keys: tuple[str, ...], least: int, **axes: object
+) -> Iterator[tuple[Grid, Grid]]:
+    """Yield what both networks ran of a seed, the standard one first, if at ``least`` points."""
     standard, normalised = (_by_seed(cells, keys, m, **axes) for m in ("vgg", "vgg_bn"))
     for seed in sorted(standard.keys() & normalised.keys()):
         points = standard[seed].keys() & normalised[seed].keys()
-        if len(points) > 1:
+        if len(points) >= least:
             yield {p: standard[seed][p] for p in points}, {p: normalised[seed][p] for p in points}
 
 

@@ -106,7 +106,8 @@ def rules() -> Rules:
     claims = {}
     for name, entries in content.pop("claims").items():
         entries["defaults"] = content["defaults"] | entries.get("defaults", {})
-        claims[name] = Rule(id=name, **_ABSENT | {"fixed": fixed.timestamp()} | entries)
+        own = entries.pop("fixed", fixed).timestamp()
+        claims[name] = Rule(id=name, fixed=own, **_ABSENT | entries)
     return Rules(hash=hashlib.sha256(text).hexdigest()[:12], fixed=fixed, claims=claims, **content)
 
 

@@ -11,7 +11,7 @@ def trained(folder):
 
     def write(model, accuracies, seeds=folder.seeds, sharpness=None):
         for seed in seeds:
-            for lr, accuracy in zip(RATES, accuracies, strict=True):
+            for lr, accuracy in zip(RATES, accuracies, strict=False):
                 tables = {"metrics": folder.final(accuracy * folder.wobble(seed))}
                 if sharpness is not None:
                     value = sharpness * folder.wobble(seed)
@@ -53,6 +53,12 @@ class TestHigherRate:
         trained("vgg", (0.1,) * 4)
         trained("vgg_bn", (0.1,) * 4)
         assert folder.judged("higher_rate").verdict == "not run"
+
+    @pytest.mark.parametrize("claim", ["higher_rate", "rate_sensitivity"])
+    def test_three_rates_decide_nothing(self, folder, trained, claim):
+        trained("vgg", (0.6, 0.1, 0.1))
+        trained("vgg_bn", (0.6, 0.6, 0.6))
+        assert folder.judged(claim).verdict == "not run"
 
     def test_four_seeds(self, folder, trained):
         trained("vgg", (0.6, 0.1, 0.1, 0.1), range(4))

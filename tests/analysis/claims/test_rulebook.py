@@ -85,13 +85,15 @@ def test_hash_is_of_the_file_and_changes_with_it(tmp_path, monkeypatch):
 
 
 def test_a_claim_may_be_fixed_later_than_the_file(tmp_path, monkeypatch):
-    text = FILE.read_text().replace("  faster_training:", "  faster_training:\n    fixed: 2e9")
+    text = FILE.read_text().replace(
+        "  faster_training:", "  faster_training:\n    fixed: 2033-05-18T03:33:20Z"
+    )
     (tmp_path / "rules.yaml").write_text(text)
     monkeypatch.setattr("src.analysis.claims.rulebook.FILE", tmp_path / "rules.yaml")
     rules.cache_clear()
     try:
         claims = rules().claims
-        assert float(claims["faster_training"].fixed) == 2e9 > claims["higher_rate"].fixed
+        assert claims["faster_training"].fixed == 2e9 > claims["trains_at_half"].fixed
     finally:
         monkeypatch.undo()
         rules.cache_clear()
