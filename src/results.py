@@ -67,13 +67,13 @@ def take_in(root: Path, published: Path) -> list[str]:
     for path in sorted(root.iterdir()):
         if not path.is_dir() or path.name.startswith(".") or not RunFolder(path).ended():
             continue
-        new, old = RunFolder(path).status(), RunFolder(published / path.name).status()
+        target = published / path.name
+        new, old = RunFolder(path).status(), RunFolder(target).status()
         if old and new and old["started"] != new["started"]:
-            there = published / path.name
-            problems.append(f"{path} is left out: another training of it is in {there}")
+            problems.append(f"{path} is left out: another training of it is in {target}")
         elif old != new:
             try:
-                make_small(path, published / path.name)
+                make_small(path, target)
             except (OSError, KeyError, ValueError, yaml.YAMLError, PolarsError) as error:
                 problems.append(f"{path} is left out: {reason(error)}")
     for sweep, cells in read_manifests(root, problems).items():

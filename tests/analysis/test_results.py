@@ -12,10 +12,10 @@ import yaml
 from polars.testing import assert_frame_equal
 
 from src import results
-from src.analysis.claims import judge, rules, to_json
+from src.analysis.claims import Result, judge, rules, to_json
 from src.analysis.figures import FIGURES, Source
 from src.analysis.page import words
-from src.runs.reading import read_runs
+from src.runs.reading import Runs, read_runs
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "results"
 
@@ -125,24 +125,30 @@ def leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{where}/{key}", part
 
 
+@pytest.fixture(scope="module")
+def committed() -> tuple[Runs, list[Result]]:
+    """The runs in docs/results, and the claims judged anew."""
+    runs = read_runs(PUBLISHED / "runs")
+    return runs, judge(PUBLISHED / "runs", runs)
+
+
 class TestTheCommitted:
     """docs/results: made again with ``make results`` when rules or runs change."""
 
-    def test_claims_follow_from_the_runs_beside_them(self) -> None:
-        runs = read_runs(PUBLISHED / "runs")
+    def test_claims_follow_from_the_runs_beside_them(self, committed) -> None:
+        runs, judged = committed
         assert runs.problems == []
-        told = json.loads(to_json(judge(PUBLISHED / "runs", runs), rules().hash))
-        committed = json.loads((PUBLISHED / "claims.json").read_text())
-        assert dict(leaves(committed)) == {
+        told = json.loads(to_json(judged, rules().hash))
+        published = json.loads((PUBLISHED / "claims.json").read_text())
+        assert dict(leaves(published)) == {
             where: pytest.approx(value, rel=1e-6) if isinstance(value, float) else value
             for where, value in leaves(told)
         }
 
-    def test_page_and_table_say_what_the_claims_say(self) -> None:
+    def test_page_and_table_say_what_the_claims_say(self, committed) -> None:
         page = (PUBLISHED / "report.md").read_text()
         rows = list(csv.DictReader((PUBLISHED / "claims.csv").read_text().splitlines()))
-        judged = judge(PUBLISHED / "runs", read_runs(PUBLISHED / "runs"))
-        for result, row in zip(judged, rows, strict=True):
+        for result, row in zip(committed[1], rows, strict=True):
             assert (row["id"], row["verdict"]) == (result.id, result.verdict)
             (line,) = (line for line in page.splitlines() if f"| {result.sentence} |" in line)
             cells = [cell.strip() for cell in line.split("|")]
@@ -154,12 +160,12 @@ class TestTheCommitted:
         committed = polars.read_parquet(PUBLISHED / "runs.parquet")
         assert_frame_equal(committed, results.final_rows(PUBLISHED / "runs"))
 
-    def test_figures_on_the_page_draw_the_runs_beside_them(self) -> None:
+    def test_figures_on_the_page_draw_the_runs_beside_them(self, committed) -> None:
         page = (PUBLISHED / "report.md").read_text()
         shown = [figure for figure in FIGURES if f"figures/{figure.name}.svg" in page]
         files = {path.name for path in (PUBLISHED / "figures").iterdir()}
         assert files == {f"{figure.name}.{kind}" for figure in shown for kind in ("svg", "csv")}
-        runs = read_runs(PUBLISHED / "runs")
+        runs, _ = committed
         source = Source(PUBLISHED / "runs", runs, runs.problems)
         for figure in shown:
             data = figure.gather(source).data
