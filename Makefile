@@ -28,7 +28,7 @@ demo: setup ## train four nets at two rates on the digits and judge the claims: 
 	$(BIN)/python -m src.report demo/runs --out demo/report --logger none
 
 test: setup ## run the tests (ARGS="-k shift" for some)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -rs $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -rfEs $(ARGS)
 
 faults: setup ## inject faults by the hundred and write docs/faults.md (KILLS=10 a kind of file, not 50)
 	OMP_NUM_THREADS=1 FAULTS_TABLE=docs/faults.md FAULTS_KILLS=$(or $(KILLS),50) $(BIN)/pytest -n auto --dist worksteal -o timeout=3000 tests/faults tests/end_to_end/test_resume.py $(ARGS)

@@ -26,8 +26,8 @@ from src.compose import screened
 def test_sweep(root, composed, monkeypatch, given, overrides):
     for name in ("MAKEFLAGS", "ARGS"):  # what the make that runs the tests was given
         monkeypatch.delenv(name, raising=False)
-    make = ["make", "-n", "-o", "setup", "sweep", "SWEEP=fig2_noise", *given.split()]
-    done = subprocess.run(make, cwd=root, capture_output=True, text=True)
+    make = ["make", "-n", "--no-print-directory", "-o", "setup", "sweep", "SWEEP=fig2_noise"]
+    done = subprocess.run([*make, *given.split()], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     words = shlex.split(done.stdout.replace("\\\n", ""))
     command = words[words.index("-m") :]

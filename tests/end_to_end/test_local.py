@@ -54,7 +54,7 @@ def test_a_killed_cell_takes_no_other_with_it(kill, command, status, wait_for):
     wait_for(lambda: begun(command), process)
     killed = begun(command)[0]
     kill(writer(killed))
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate()
     assert (process.returncode, err) == (1, ""), out + err
     log = command.runs_dir / "sweeps" / ".logs" / f"{killed.name}.log"
     assert "1 of 3 cells failed" in out and log.exists()
@@ -72,7 +72,7 @@ def test_ctrl_c_stops_every_cell_in_good_order(command, status, wait_for):
     process = command.start(*CELLS, "max_steps=100000", "seed=0,1,2", "hydra.launcher.jobs=2")
     wait_for(lambda: len(begun(command)) == 2, process)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate()
     assert process.returncode == 128 + signal.SIGINT
     assert [status(run)["message"] for run in command.runs()] == ["stopped by SIGINT"] * 2
 
@@ -90,7 +90,7 @@ def test_under_nohup_a_hang_up_stops_nothing(command, status, wait_for):
     process = replace(command, fault=Nohup()).start(*CELLS, "max_steps=60", "seed=0,1")
     wait_for(lambda: begun(command), process)
     process.send_signal(signal.SIGHUP)
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate()
     assert (process.returncode, err) == (0, ""), out + err
     assert [status(run)["state"] for run in command.runs()] == ["completed"] * 2
 

@@ -73,7 +73,7 @@ def test_asked_to_stop(
         process, before = command.start(*RUN, "seed=0,1"), checkpoint()[1]
         wait_for(lambda before=before: checkpoint()[1] > before, process)
         process.send_signal(asked)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate()
         assert process.returncode == 128 + asked, err
         found, step = status(run), torch.load(checkpoint()[0])["global_step"]
         assert (found["state"], found["step"], found["attempts"]) == ("running", step, number)
@@ -100,7 +100,7 @@ def test_asked_twice_stops_at_once(command, status, wait_for):
     time.sleep(1)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate()
     assert process.returncode > 0 and "Traceback" not in err, err
     assert torch.load(command.run() / "resume.ckpt")["global_step"] == 1
     assert status(command.run())["state"] == "running"
@@ -114,7 +114,7 @@ def test_asked_in_the_last_step_completes_and_stops_the_grid(command, status, wa
     wait_for(lambda: list(command.runs_dir.glob("*/metrics.parquet")), process)
     time.sleep(0.3)
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     found = status(command.run())
     assert (found["state"], found["step"]) == ("completed", 2), found

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(
         os.environ.get("SLURM_TESTS") != "required"
         and (not all(map(shutil.which, ("slurmctld", "slurmd", "munged"))) or os.geteuid() != 0),
@@ -68,8 +69,8 @@ class Cluster:
 
     def again_at_once(self) -> bool:
         """Have requeued jobs start now instead of two minutes later; tell whether one waited."""
-        lines = self("squeue", "-h", "-o", "%A %r").splitlines()
-        held = [number for number, reason in map(str.split, lines) if reason == "BeginTime"]
+        jobs = map(str.split, self("squeue", "-h", "-o", "%A %r").splitlines())
+        held = [number for number, *reason in jobs if reason == ["BeginTime"]]
         for number in held:
             self("scontrol", "update", f"jobid={number}", "StartTime=now")
         return bool(held)
@@ -99,7 +100,8 @@ def cluster(tmp_path_factory):
 @pytest.fixture
 def slurm(cluster, command):
     command.env["SLURM_CONF"] = cluster.conf
-    return command
+    yield command
+    cluster("scancel", "--user=root")
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def test_requeued_and_at_its_time_limit(slurm, cluster, status, undisturbed, wai
     wait_for(cluster.again_at_once, process)
     assert status(run)["message"] == "stopped by SIGUSR2"
 
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate()
     assert process.returncode == 0, out + err
     assert (status(run)["state"], status(run)["attempts"]) == ("completed", 3)
     assert_equal(run, undisturbed)
@@ -185,7 +187,7 @@ def test_the_launcher_killed_slurmctld_restarted_a_job_told_to_stop(
     assert cluster.states() == submitted
     (running,) = [job for job, state in submitted.items() if state == "RUNNING"]
     cluster("scancel", "--signal=TERM", running)
-    out, err = second.communicate(timeout=120)
+    out, err = second.communicate()
     assert "2 wait or run in the queue already" in out and "submitted, with" not in out
     assert second.returncode == 1 and "1 of 2 cells failed" in out, out + err
     assert f"  {run.name}: stopped by SIGTERM" in out

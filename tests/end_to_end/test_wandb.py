@@ -38,7 +38,7 @@ def _logged_in(command: Command, server: WandbServer) -> Command:
 def _other(module: str, command: Command, *arguments: str) -> CompletedProcess[str]:
     """Another command of the project in the environment of one."""
     process = WarmProcess([*arguments], command.arguments()["env"], ROOT, module)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate()
     return CompletedProcess(arguments, process.returncode or 0, out, err)
 
 
@@ -202,7 +202,7 @@ def test_an_agents_cell_joins_the_sweep_and_resumes(command, status, wait_for, t
         process = first.start(*cell)
         wait_for(lambda: list(command.runs_dir.glob("*/resume.ckpt")), process)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=120)
+        process.communicate()
         second(*cell)
     run = command.run()
     assert status(run)["state"] == "completed" and status(run)["attempts"] == 2
