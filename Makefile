@@ -58,7 +58,7 @@ report: setup ## judge the claims and draw the figures: RUNS=runs OUT=report
 	$(BIN)/python -m src.report $(or $(RUNS),runs) --out $(or $(OUT),report) $(ARGS)
 
 results: setup ## take runs that have ended into docs/results and make its page again: RUNS="runs more/runs"
-	$(BIN)/python -m src.results $(or $(RUNS),$(wildcard runs)) $(ARGS)
+	$(BIN)/python -m src.results $(or $(RUNS),$(wildcard runs)) --readme README.md $(ARGS)
 
 wandb-sync: setup ## upload to W&B what is not there yet: RUNS=runs
 	$(BIN)/python -m src.sync $(or $(RUNS),runs) $(ARGS)

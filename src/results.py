@@ -19,6 +19,7 @@ from polars.exceptions import PolarsError
 from rich.console import Console
 
 from src.analysis.figures import ridgelines
+from src.analysis.page.markdown import summary
 from src.analysis.page.report import compiled
 from src.report import show, written
 from src.runs.folder import RunFolder, whole
@@ -28,6 +29,10 @@ from src.settings import VARIANTS
 from src.terminal import reason
 
 _PLACES = ("runs_dir", "data.root", "data.cache")  # settings that only one machine understands
+_MARKS = (
+    "<!-- verdicts, by make results -->",
+    "<!-- end of verdicts -->",
+)  # around them, in a README
 _TABLES = ("metrics", "ics", "landscape", "activations", "curvature", "theory")
 
 
@@ -41,17 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folders", type=Path, nargs="*", help="runs folders; none: the report only")
     out = Path("docs/results")
     parser.add_argument("--out", type=Path, default=out, help=f"default: {out}")
+    parser.add_argument("--readme", type=Path, help="renew the verdicts in it too")
     chosen = parser.parse_args(arguments)
     runs = chosen.out / "runs"
     for folder in chosen.folders:
         if not folder.is_dir() or folder.resolve() == runs.resolve():
             print(f"{folder} is not a folder of runs to be published", file=sys.stderr)
             raise SystemExit(2)
+    place = around(chosen.readme) if chosen.readme else None
+    if chosen.readme and not place:
+        print(f"{chosen.readme} has no place for verdicts: {' '.join(_MARKS)}", file=sys.stderr)
+        raise SystemExit(2)
     runs.mkdir(parents=True, exist_ok=True)
     problems = [problem for folder in chosen.folders for problem in take_in(folder, runs)]
     report = compiled(runs)
     written(report, chosen.out, without=(".html", ".png"))
     _write(final_rows(runs), chosen.out / "runs.parquet")
+    if place:
+        with whole(chosen.readme) as temporary:
+            temporary.write_text(f"\n\n{summary(report.results)}\n\n".join(place))
     show(report, Console())
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -102,6 +115,14 @@ def make_small(run: Path, target: Path) -> None:
         if target.exists():
             shutil.rmtree(target)
         making.rename(target)
+
+
+def around(readme: Path) -> tuple[str, str] | None:
+    """Return what stands in a README before its verdicts and after them; None without a place."""
+    text = readme.read_text() if readme.is_file() else ""
+    before, start, rest = text.partition(_MARKS[0])
+    _, end, after = rest.partition(_MARKS[1])
+    return (before + start, end + after) if end else None
 
 
 def final_rows(root: Path) -> DataFrame:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from src import results
 from src.analysis.claims import Result, judge, rules, to_json
 from src.analysis.figures import FIGURES, Source
 from src.analysis.page import words
+from src.analysis.page.markdown import summary
 from src.runs.reading import Runs, read_runs
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "results"
@@ -48,7 +50,10 @@ def test_nothing_of_the_machine_s_folders_is_published(run, tmp_path: Path) -> N
     sweeps = tmp_path / "runs" / "sweeps"
     sweeps.mkdir()
     (sweeps / "mine.json").write_text(json.dumps({"sweep": "mine", "cells": [cell, missing]}))
-    results.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    readme = tmp_path / "README.md"
+    readme.write_text("\nwhy\n".join(results._MARKS))
+    results.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--readme", str(readme)])
+    assert "why" not in readme.read_text() and "32 claims in all" in readme.read_text()
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".md", ".json", ".csv", ".svg", ".yaml", ".parquet"}
     assert not any(b"/home/me" in path.read_bytes() for path in files)
@@ -104,6 +109,19 @@ def test_a_published_run_makes_way_for_no_other_training_and_no_damage(run, tmp_
     assert [path.name for path in target.iterdir()] == [first.name]
 
 
+def test_a_readme_without_a_place_is_one_line(tmp_path: Path, capsys) -> None:
+    readme = tmp_path / "README.md"
+    for text in (None, "no place", "\n".join(reversed(results._MARKS))):
+        if text:
+            readme.write_text(text)
+        with pytest.raises(SystemExit) as end:
+            results.main(["--out", str(tmp_path / "out"), "--readme", str(readme)])
+        assert end.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"{readme} has no place for verdicts: ")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("wrong", ["none", "out/runs"])
 def test_a_folder_that_cannot_be_published_is_one_line(tmp_path: Path, wrong: str, capsys) -> None:
     (tmp_path / "out" / "runs").mkdir(parents=True)
@@ -155,6 +173,31 @@ class TestTheCommitted:
             assert cells[1] == f"{words.MARKS[result.verdict]} **{result.verdict}**"
             assert cells[3].startswith(words.effect(result))
             assert cells[4:6] == [words.interval(result), str(result.seeds)]
+
+    def test_the_readme_says_what_the_claims_say(self, committed) -> None:
+        readme = (PUBLISHED.parents[1] / "README.md").read_text()
+        assert f"{results._MARKS[0]}\n\n{summary(committed[1])}\n\n{results._MARKS[1]}" in readme
+
+    def test_the_findings_give_the_claims_own_numbers(self) -> None:
+        claims = json.loads((PUBLISHED / "claims.json").read_text())["claims"]
+        known = {
+            claim["id"]: {words.number(abs(v)) for _, v in leaves(claim) if isinstance(v, float)}
+            for claim in claims
+        }
+        text = (PUBLISHED.parent / "findings.md").read_text()
+        told = re.findall(r'\[([^]]+)\]\(results/report\.md "(\w+)"\)', text)
+        assert told
+        for shown, claim in told:
+            for number in re.findall(r"\d[\d.,]*(?:e[-+]\d+)?", shown):
+                assert number in known[claim], (shown, claim)
+
+    def test_the_findings_lead_somewhere(self) -> None:
+        page = PUBLISHED.parent / "findings.md"
+        *found, _unknown = page.read_text().split("\n## ")
+        for point in "\n".join(found).split("\n- ")[1:]:
+            assert re.search(r"\d\]\(.+\]\(results/figures/\w+\.svg\)", point, re.S), point
+        for target in re.findall(r"\]\(([\w./]+)", page.read_text()):
+            assert (page.parent / target).exists(), target
 
     def test_final_rows_are_those_of_the_runs(self) -> None:
         committed = polars.read_parquet(PUBLISHED / "runs.parquet")

@@ -58,7 +58,12 @@ def _closed(
         label += f" (reached by {told}: standard, BatchNorm, noisy)"
     # A standard net that takes longer than it was given only widens the gap, at the same end.
     only_standard = reached[1:] == [len(horizon)] * 2 > reached[:1] and (found.effect or 0) < 1
-    return replace(judged, label=label, bound="at least" if only_standard else None)
+    return replace(
+        judged,
+        label=label,
+        bound="at least" if only_standard else None,
+        values=[c / w for c, w in zip(closed.log_ratio, whole.log_ratio, strict=True) if w],
+    )
 
 
 @claim

@@ -26,6 +26,7 @@ class Component:
         seeds: Paired seeds behind it.
         p: Of the test its verdict rests on.
         verdict: By itself.
+        values: What each seed alone says, in the order of the seeds.
     """
 
     label: str
@@ -36,6 +37,7 @@ class Component:
     seeds: int
     p: float | None
     verdict: Verdict
+    values: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Result:
         interval: 95 %.
         bound: Where runs were censored, what the effect is of the true one.
         seeds: Paired seeds.
+        values: What each of them alone says.
         p: Of the test the verdict rests on, before Holm's correction.
         p_holm: After it; null for an exploratory claim.
         diverged: How many of the runs used diverged, by variant.
@@ -97,6 +100,7 @@ class Result:
     interval: Interval | None
     bound: Literal["at least", "at most"] | None
     seeds: int
+    values: Sequence[float]
     p: float | None
     p_holm: float | None
     diverged: dict[str, int]
@@ -115,9 +119,9 @@ def to_json(results: Sequence[Result], rules_hash: str) -> str:
 
 
 def to_csv(results: Sequence[Result], rules_hash: str) -> str:
-    """Return ``claims.csv``: a row a claim, without its components and readings."""
+    """Return ``claims.csv``: a row a claim, without its components, readings and single seeds."""
     text = io.StringIO()
-    nested = {"components", "readings", "interval", "diverged"}
+    nested = {"components", "readings", "interval", "diverged", "values"}
     names = [f.name for f in dataclasses.fields(Result) if f.name not in nested]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*names, "low", "high", "diverged", "rules"])

@@ -57,7 +57,7 @@ def difference(
     x = [value for value in values if not math.isnan(value)]
     found = mean(x, than, floor, rules().level)
     verdict, p = _verdict(found, x, direction, than, margin, floor)
-    return component(label, what, found, verdict, p)
+    return replace(component(label, what, found, verdict, p), values=x)
 
 
 def ratio(
@@ -78,6 +78,7 @@ def ratio(
         effect=None if judged.effect is None else _exp(judged.effect),
         interval=(_exp(low), _exp(high)) if judged.interval else None,
         bound=bound,
+        values=[_exp(value) for value in judged.values],
     )
 
 

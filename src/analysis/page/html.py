@@ -34,6 +34,7 @@ def html(report: Report) -> str:
         marks=words.MARKS,
         effect=words.effect,
         interval=words.interval,
+        each=words.each,
         number=words.number,
         plural=words.plural,
         tally=words.tally,

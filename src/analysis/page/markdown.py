@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from src.analysis.claims import Result
 from src.analysis.page import words
 from src.analysis.page.report import Report
 
@@ -58,6 +59,24 @@ def markdown(report: Report) -> str:
         "\n".join(f"- {_text(problem)}" for problem in report.problems),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Return the confirmatory verdicts, and how many there are of each in all, for a README."""
+    heads = ["verdict", "claim", "effect", "95 %", "seeds"]
+    rows = [
+        [
+            f"{words.MARKS[r.verdict]} **{r.verdict}**",
+            r.sentence,
+            f"{words.effect(r)} ({r.effect_label})" if r.effect is not None else words.DASH,
+            words.interval(r),
+            r.seeds,
+        ]
+        for r in results
+        if r.confirmatory
+    ]
+    counts = f"{words.plural(len(results), 'claim')} in all: {words.tally(results)}."
+    return f"{_table(heads, rows)}\n\n{counts}"
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

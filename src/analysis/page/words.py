@@ -35,6 +35,11 @@ def interval(result: Result | Component | Reading) -> str:
     return f"{number(low)} to {number(high)}"
 
 
+def each(result: Result) -> str:
+    """Return what each seed alone says."""
+    return ", ".join(map(number, result.values))
+
+
 def tally(results: Sequence[Result]) -> str:
     """Say how many claims have each verdict."""
     counts = [(v, sum(r.verdict == v for r in results)) for v in MARKS]
