@@ -112,8 +112,7 @@ def draw(data: DataFrame, design: Design) -> matplotlib.figure.Figure:
             edge = 2 / data["lr"][0]
             ax.axhline(edge, color="#333333", lw=0.9, ls=":")
             at = ("axes fraction", "data")
-            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
-            ax.annotate("2/LR", (0.99, edge), xycoords=at, ha="right", va="center", bbox=box)
+            ax.annotate("2/LR", (1.01, edge), xycoords=at, va="center", fontsize="small")
     legend(figure, data)
     style.span(figure.axes, data)
     return figure

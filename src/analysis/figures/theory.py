@@ -41,11 +41,8 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
     for ax, (part, title) in zip(figure.axes, PARTS.items(), strict=True):
         curves.draw(ax, data.filter(col("panel") == part))
         ax.set(title=title, xlabel="step")
-        if part.endswith("share"):
-            ax.set_ylim(0, 1)
-        else:
-            ax.axhline(1, color="#333333", lw=0.9, ls=":")
-            style.logarithmic(ax.yaxis)
+        ax.axhline(1, color="#333333", lw=0.9, ls=":")
+        style.logarithmic(ax.yaxis)
     legend(figure, data)
     style.span(figure.axes, data)
     return figure
@@ -60,7 +57,7 @@ FIGURES = (
         "By the theorem, which holds with equality, BatchNorm multiplies the squared gradient of a "
         "layer's output by gamma²/sigma² and takes away the share of its mean and that of its "
         "correlation with the normalised output. The median over layers, then median and range "
-        "over seeds; dotted: 1, no change. To see: which part does the work. No paper has measured "
+        "over seeds; dotted: 1, a factor that changes nothing, a share that is all. To see: which part does the work. No paper has measured "
         "this.",
         _gather,
         draw,
