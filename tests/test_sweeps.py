@@ -107,12 +107,17 @@ class TestProbes:
             ("landscape", ["fig4_landscape", "fig5_lp_vgg", "fig10_landscape_dln", "confounds"]),
             ("activations", ["fig1_training", "fig2_noise", "fig5_lp_vgg", "fig8_moments"]),
             ("theory", ["fig4_landscape"]),
-            ("curvature", ["lr_sensitivity"]),
         ],
     )
     def test_are_asked_for(self, probe, sweeps):
         for sweep in sweeps:
             assert probe in composed(sweep).probes.which, sweep
+
+    def test_sharpness_is_measured_at_one_rate_of_each_network(self):
+        asked = [cell for cell in cells("lr_sensitivity", "seed=0") if "probes=curvature" in cell]
+        models = ["model=vgg", "model=vgg_bn", "model=vgg_noisy"]
+        assert [model for model in models for cell in asked if model in cell] == models
+        assert {word for cell in asked for word in cell if "lr=" in word} == {"optim.lr=0.001"}
 
     def test_are_asked_for_in_one_way_by_sweeps_that_share_runs(self):
         vgg = ["fig1_training", "fig2_noise", "fig3_ics_vgg", "fig5_lp_vgg", "fig8_moments"]

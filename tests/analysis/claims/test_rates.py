@@ -7,13 +7,13 @@ RATES = [0.001, 0.01, 0.1, 1.0]
 
 @pytest.fixture
 def trained(folder):
-    """Write runs at each rate that end at given accuracies."""
+    """Write runs at each rate that end at given accuracies; sharpness is measured at the first."""
 
     def write(model, accuracies, seeds=folder.seeds, sharpness=None):
         for seed in seeds:
             for lr, accuracy in zip(RATES, accuracies, strict=False):
                 tables = {"metrics": folder.final(accuracy * folder.wobble(seed))}
-                if sharpness is not None:
+                if sharpness is not None and lr == RATES[0]:
                     value = sharpness * folder.wobble(seed)
                     quantity = ["largest_eigenvalue"]
                     tables["curvature"] = {"step": [0], "quantity": quantity, "value": [value]}
