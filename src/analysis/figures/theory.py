@@ -57,8 +57,8 @@ FIGURES = (
         "By the theorem, which holds with equality, BatchNorm multiplies the squared gradient of a "
         "layer's output by gamma²/sigma² and takes away the share of its mean and that of its "
         "correlation with the normalised output. The median over layers, then median and range "
-        "over seeds; dotted: 1, a factor that changes nothing, a share that is all. To see: which part does the work. No paper has measured "
-        "this.",
+        "over seeds; dotted: 1, a factor that changes nothing, a share that is all. To see: which "
+        "part does the work. No paper has measured this.",
         _gather,
         draw,
         told,
