@@ -57,8 +57,8 @@ status: setup ## how far the sweeps are, and the command that finishes them: RUN
 report: setup ## judge the claims and draw the figures: RUNS=runs OUT=report
 	$(BIN)/python -m src.report $(or $(RUNS),runs) --out $(or $(OUT),report) $(ARGS)
 
-results: setup ## take runs that have ended into docs/results and make its page again: RUNS="runs more/runs"
-	$(BIN)/python -m src.results $(or $(RUNS),$(wildcard runs)) --readme README.md $(ARGS)
+results: setup ## take runs that have ended into docs/results, make its page and the README's verdicts again: RUNS="runs more/runs"
+	$(BIN)/python -m src.results $(or $(RUNS),$(wildcard runs)) $(ARGS)
 
 wandb-sync: setup ## upload to W&B what is not there yet: RUNS=runs
 	$(BIN)/python -m src.sync $(or $(RUNS),runs) $(ARGS)

@@ -29,15 +29,12 @@ from src.settings import VARIANTS
 from src.terminal import reason
 
 _PLACES = ("runs_dir", "data.root", "data.cache")  # settings that only one machine understands
-_MARKS = (
-    "<!-- verdicts, by make results -->",
-    "<!-- end of verdicts -->",
-)  # around them, in a README
+VERDICTS = ("<!-- verdicts, by make results -->", "<!-- end of verdicts -->")  # in the README
 _TABLES = ("metrics", "ics", "landscape", "activations", "curvature", "theory")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Take in what has ended, make the page again; exit code 2 if there is no such folder."""
+    """Take in what has ended, make the page again; where it cannot begin, exit with code 2."""
     parser = argparse.ArgumentParser(
         prog="python -m src.results",
         description="Take the runs that have ended into the published ones, each made small, and "
@@ -46,25 +43,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folders", type=Path, nargs="*", help="runs folders; none: the report only")
     out = Path("docs/results")
     parser.add_argument("--out", type=Path, default=out, help=f"default: {out}")
-    parser.add_argument("--readme", type=Path, help="renew the verdicts in it too")
+    parser.add_argument(
+        "--readme",
+        type=Path,
+        help=f"renew the verdicts in it too; default: README.md if what is made is {out}",
+    )
     chosen = parser.parse_args(arguments)
+    readme = chosen.readme or (Path("README.md") if chosen.out == out else None)
     runs = chosen.out / "runs"
     for folder in chosen.folders:
         if not folder.is_dir() or folder.resolve() == runs.resolve():
             print(f"{folder} is not a folder of runs to be published", file=sys.stderr)
             raise SystemExit(2)
-    place = around(chosen.readme) if chosen.readme else None
-    if chosen.readme and not place:
-        print(f"{chosen.readme} has no place for verdicts: {' '.join(_MARKS)}", file=sys.stderr)
+    around = split_at_verdicts(readme) if readme else None
+    if readme and not around:
+        print(f"{readme} has no place for verdicts: {' '.join(VERDICTS)}", file=sys.stderr)
         raise SystemExit(2)
     runs.mkdir(parents=True, exist_ok=True)
     problems = [problem for folder in chosen.folders for problem in take_in(folder, runs)]
     report = compiled(runs)
     written(report, chosen.out, without=(".html", ".png"))
     _write(final_rows(runs), chosen.out / "runs.parquet")
-    if place:
-        with whole(chosen.readme) as temporary:
-            temporary.write_text(f"\n\n{summary(report.results)}\n\n".join(place))
+    if readme and around:
+        with whole(readme) as temporary:
+            temporary.write_text(f"\n\n{summary(report.results)}\n\n".join(around))
     show(report, Console())
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -117,11 +119,11 @@ def make_small(run: Path, target: Path) -> None:
         making.rename(target)
 
 
-def around(readme: Path) -> tuple[str, str] | None:
+def split_at_verdicts(readme: Path) -> tuple[str, str] | None:
     """Return what stands in a README before its verdicts and after them; None without a place."""
     text = readme.read_text() if readme.is_file() else ""
-    before, start, rest = text.partition(_MARKS[0])
-    _, end, after = rest.partition(_MARKS[1])
+    before, start, rest = text.partition(VERDICTS[0])
+    _, end, after = rest.partition(VERDICTS[1])
     return (before + start, end + after) if end else None
 
 

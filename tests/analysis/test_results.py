@@ -20,6 +20,11 @@ from src.analysis.page.markdown import summary
 from src.runs.reading import Runs, read_runs
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "results"
+FINDINGS = PUBLISHED.parent / "findings.md"
+# [0.145](results/report.md "loss_variation | the part's label, seed 3"), part and seed at will
+NUMBER = re.compile(
+    r"\[([^]]+)\]\(results/report\.md \"(\w+)(?: \| ([^\"]+?))?(?:, seed (\d+))?\"\)", re.S
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +56,7 @@ def test_nothing_of_the_machine_s_folders_is_published(run, tmp_path: Path) -> N
     sweeps.mkdir()
     (sweeps / "mine.json").write_text(json.dumps({"sweep": "mine", "cells": [cell, missing]}))
     readme = tmp_path / "README.md"
-    readme.write_text("\nwhy\n".join(results._MARKS))
+    readme.write_text("\nwhy\n".join(results.VERDICTS))
     results.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--readme", str(readme)])
     assert "why" not in readme.read_text() and "32 claims in all" in readme.read_text()
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
@@ -111,7 +116,7 @@ def test_a_published_run_makes_way_for_no_other_training_and_no_damage(run, tmp_
 
 def test_a_readme_without_a_place_is_one_line(tmp_path: Path, capsys) -> None:
     readme = tmp_path / "README.md"
-    for text in (None, "no place", "\n".join(reversed(results._MARKS))):
+    for text in (None, "no place", "\n".join(reversed(results.VERDICTS))):
         if text:
             readme.write_text(text)
         with pytest.raises(SystemExit) as end:
@@ -141,6 +146,16 @@ def leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(part, f"{where}/{key}")
         else:
             yield f"{where}/{key}", part
+
+
+def numbers(claim: Result, part: str, seed: str) -> list[str]:
+    """What a page may give of a claim, of a part or reading of it, of one seed."""
+    if reading := next((r for r in claim.readings if part and r.reading == part), None):
+        return [words.number(reading.effect), words.interval(reading)]
+    (told,) = [c for c in claim.components if c.label.startswith(part)] if part else [claim]
+    if seed:
+        return [words.number(told.values[int(seed)])]
+    return [words.effect(told), words.interval(told)]
 
 
 @pytest.fixture(scope="module")
@@ -176,28 +191,32 @@ class TestTheCommitted:
 
     def test_the_readme_says_what_the_claims_say(self, committed) -> None:
         readme = (PUBLISHED.parents[1] / "README.md").read_text()
-        assert f"{results._MARKS[0]}\n\n{summary(committed[1])}\n\n{results._MARKS[1]}" in readme
+        assert (
+            f"{results.VERDICTS[0]}\n\n{summary(committed[1])}\n\n{results.VERDICTS[1]}" in readme
+        )
 
-    def test_the_findings_give_the_claims_own_numbers(self) -> None:
-        claims = json.loads((PUBLISHED / "claims.json").read_text())["claims"]
-        known = {
-            claim["id"]: {words.number(abs(v)) for _, v in leaves(claim) if isinstance(v, float)}
-            for claim in claims
+    def test_the_findings_give_the_claims_own_numbers(self, committed) -> None:
+        claims = {claim.id: claim for claim in committed[1]}
+        page = FINDINGS.read_text()
+        told = NUMBER.findall(page)
+        assert len(told) == page.count('](results/report.md "')
+        for shown, claim, part, seed in told:
+            assert " ".join(shown.split()) in numbers(claims[claim], part, seed), (claim, part)
+        assert {name for name, claim in claims.items() if claim.confirmatory} <= {
+            t[1] for t in told
         }
-        text = (PUBLISHED.parent / "findings.md").read_text()
-        told = re.findall(r'\[([^]]+)\]\(results/report\.md "(\w+)"\)', text)
-        assert told
-        for shown, claim in told:
-            for number in re.findall(r"\d[\d.,]*(?:e[-+]\d+)?", shown):
-                assert number in known[claim], (shown, claim)
 
-    def test_the_findings_lead_somewhere(self) -> None:
-        page = PUBLISHED.parent / "findings.md"
-        *found, _unknown = page.read_text().split("\n## ")
+    def test_the_findings_give_verdict_and_figure_of_each_point(self, committed) -> None:
+        claims = {claim.id: claim for claim in committed[1]}
+        *found, _unknown = FINDINGS.read_text().split("\n## ")
         for point in "\n".join(found).split("\n- ")[1:]:
-            assert re.search(r"\d\]\(.+\]\(results/figures/\w+\.svg\)", point, re.S), point
-        for target in re.findall(r"\]\(([\w./]+)", page.read_text()):
-            assert (page.parent / target).exists(), target
+            cited = [claims[claim] for _, claim, _, _ in NUMBER.findall(point)]
+            assert cited, point
+            assert set(re.findall(r"\*([a-z ]+)\*[^*]", point)) == {c.verdict for c in cited}, point
+            drawn = re.findall(r"\]\(results/figures/(\w+)\.svg\)", point)
+            assert set(drawn) == {claim.figure for claim in cited}, point
+        for target in re.findall(r"\]\(([\w./]+)", FINDINGS.read_text()):
+            assert (FINDINGS.parent / target).exists(), target
 
     def test_final_rows_are_those_of_the_runs(self) -> None:
         committed = polars.read_parquet(PUBLISHED / "runs.parquet")

@@ -111,7 +111,7 @@ class Cells:
     used: dict[str, Run] = field(default_factory=dict)
 
     def of(self, model: str, **axes: Any) -> dict[int, Run]:
-        """Return a variant's run of each seed, at given values of the axes.
+        """Return a variant's run of each seed, in their order, at given values of the axes.
 
         An axis is named as its key with ``__`` for the dot: ``of("vgg", optim__lr=0.1)``.
         """
@@ -122,7 +122,7 @@ class Cells:
             if run.model == model and all(_same(run.config.get(k), v) for k, v in wanted.items())
         }
         self.used.update({run.name: run for run in found.values()})
-        return found
+        return dict(sorted(found.items()))
 
     def shared(self, key: str, *models: str) -> list[Any]:
         """Return the values of an axis at which all of some variants were run, in order."""
@@ -136,9 +136,9 @@ class Cells:
 
 def pairs(
     first: Mapping[int, Run], second: Mapping[int, Run], quantity: Callable[[Run, Run], float]
-) -> list[float]:
+) -> dict[int, float]:
     """Return a quantity of the runs of each seed that both have."""
-    return [quantity(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
+    return {s: quantity(first[s], second[s]) for s in sorted(first.keys() & second.keys())}
 
 
 def ended(runs: Runs, tables: Tables) -> dict[str, Run]:

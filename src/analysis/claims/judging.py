@@ -92,7 +92,7 @@ def _result(rule: Rule, scale: str | None, under: Sequence[_Judged], notes: list
         interval=shown.interval if shown else None,
         bound=shown.bound if shown else None,
         seeds=shown.seeds if shown else 0,
-        values=shown.values if shown else (),
+        values=shown.values if shown else {},
         p=shown.p if shown else None,
         p_holm=None,
         diverged=main.cells.diverged() if main else {},

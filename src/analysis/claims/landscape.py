@@ -165,7 +165,7 @@ def _compared(
         within = first.filter(col("step") >= low, col("step") < high)
         return median_log_ratio(within, second, column, ["step"])
 
-    def judged(label: str, logs: list[float]) -> Component:
+    def judged(label: str, logs: Mapping[int, float]) -> Component:
         return ratio(label, f"{_NAMES[column]}, BatchNorm / standard", logs, "less")
 
     standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
@@ -207,26 +207,26 @@ def _etas(runs: Sequence[Run], measured: Mapping[str, str]) -> list[float]:
     return sorted(set.intersection(*sizes)) if sizes else []
 
 
-def _by_step(cells: Cells, runs: Mapping[int, Run]) -> list[float]:
+def _by_step(cells: Cells, runs: Mapping[int, Run]) -> dict[int, float]:
     """Return each seed's exponent of beta in the smallest step size looked at."""
-    found = []
-    for run in runs.values():
+    found = {}
+    for seed, run in runs.items():
         etas = _etas([run], cells.measured)
         betas = [
             median(along(run, cells.measured, etas=etas[i:])["beta"]) for i in range(len(etas))
         ]
-        found.append(_fitted_exponent(etas, betas))
+        found[seed] = _fitted_exponent(etas, betas)
     return found
 
 
-def _by_rate(cells: Cells, runs: Mapping[float, Mapping[int, Run]]) -> list[float]:
+def _by_rate(cells: Cells, runs: Mapping[float, Mapping[int, Run]]) -> dict[int, float]:
     """Return each seed's exponent of beta in the learning rate, the step sizes held."""
-    found = []
+    found = {}
     for seed in sorted(set.intersection(*map(set, runs.values())) if len(runs) > 1 else ()):
         each = [by_seed[seed] for by_seed in runs.values()]
         etas = _etas(each, cells.measured)
         betas = [median(along(run, cells.measured, etas=etas)["beta"]) for run in each]
-        found.append(_fitted_exponent(list(runs), betas))
+        found[seed] = _fitted_exponent(list(runs), betas)
     return found
 
 
@@ -237,5 +237,5 @@ def _fitted_exponent(x: Sequence[float], y: Sequence[float]) -> float:
     return float(numpy.polyfit(numpy.log(x), numpy.log(y), 1)[0])
 
 
-def _exponent(label: str, values: Sequence[float], slope: float) -> Component:
+def _exponent(label: str, values: Mapping[int, float], slope: float) -> Component:
     return difference(label, "exponent of effective beta", values, "greater", than=slope)

@@ -107,7 +107,8 @@ def steps_component(
     every = first[seeds[0]].config["log_every" if accuracy == "minibatch" else "eval_every"]
     widths = [every / at for at in (*a, *b)]  # of their logarithm; 0 at the horizon
     floor = math.sqrt(sum(width**2 for width in widths) / 12 / len(seeds))
-    return ratio(label, what, found.log_ratio, direction, 1.0, margin, floor, found.bound)
+    logs = dict(zip(seeds, found.log_ratio, strict=True))
+    return ratio(label, what, logs, direction, 1.0, margin, floor, found.bound)
 
 
 def median_log_ratio(first: DataFrame, second: DataFrame, column: str, on: Sequence[str]) -> float:
@@ -145,7 +146,7 @@ def over_training(
     first: Mapping[int, Run],
     second: Mapping[int, Run],
     quantity: Callable[[Run, Run, Window], float],
-    judge: Callable[[str, list[float]], Component],
+    judge: Callable[[str, Mapping[int, float]], Component],
     edges: Sequence[float],
 ) -> Finding:
     """Judge a quantity of two runs over the whole of training, and in parts of it.
@@ -154,7 +155,7 @@ def over_training(
         first: A run a seed.
         second: What it is paired with.
         quantity: Of a pair, in a window of training.
-        judge: Makes a component of a label and a value a seed.
+        judge: Makes a component of a label and the values by seed.
         edges: Of the parts, as fractions of the steps.
     """
 

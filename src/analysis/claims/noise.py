@@ -1,7 +1,7 @@
 """BatchNorm followed by noise: unstable distributions, and yet it trains."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy
@@ -29,19 +29,21 @@ def noisy_trains(cells: Cells, levels: Sequence[float], lr: float, share: float)
     """Tell how much of the gap in log steps, standard to BatchNorm, noisy BatchNorm closes."""
     nets = [cells.of(model, optim__lr=lr) for model in ("vgg", "vgg_bn", "vgg_noisy")]
     seeds = sorted(set.intersection(*(set(net) for net in nets)))
-    runs = [tuple(net[seed] for net in nets) for seed in seeds]
+    runs = {seed: tuple(net[seed] for net in nets) for seed in seeds}
     return Finding([_closed(level, runs, cells.measured["accuracy"], share) for level in levels])
 
 
 def _closed(
-    level: float, runs: Sequence[tuple[Run, ...]], accuracy: str, share: float
+    level: float, runs: Mapping[int, tuple[Run, ...]], accuracy: str, share: float
 ) -> Component:
     """Judge the share at one level; runs are those of each seed: standard, BatchNorm, noisy."""
     label, what = f"to {level:.0%}", "share of the gap in log steps that is closed"
-    each = [tuple(steps_to(run, level, accuracy) for run in of_seed) for of_seed in runs]
-    kept = [i for i, steps in enumerate(each) if not any(map(math.isnan, steps))]
-    horizon = [float(runs[i][0].steps) for i in kept]
-    standard, normalised, noisy = ([each[i][net] for i in kept] for net in range(3))
+    each = {
+        seed: tuple(steps_to(run, level, accuracy) for run in nets) for seed, nets in runs.items()
+    }
+    kept = [seed for seed, steps in each.items() if not any(map(math.isnan, steps))]
+    horizon = [float(runs[seed][0].steps) for seed in kept]
+    standard, normalised, noisy = ([each[seed][net] for seed in kept] for net in range(3))
     whole = steps_ratio(normalised, standard, horizon)
     closed = steps_ratio(noisy, standard, horizon)
     if not (any(whole.reached) or any(closed.reached)):
@@ -51,19 +53,17 @@ def _closed(
     if found.interval and numpy.mean(whole.log_ratio) > 0:
         low, high = found.interval
         verdict = "supported" if low > share else "contradicted" if high < share else verdict
-    judged = component(label, what, found, verdict, found.p)
+    gaps = zip(kept, closed.log_ratio, whole.log_ratio, strict=True)
+    alone = {seed: part / gap for seed, part, gap in gaps if gap}
+    judged = component(label, what, found, alone, verdict, found.p)
     reached = [sum(map(math.isfinite, steps)) for steps in (standard, normalised, noisy)]
     if reached != [len(horizon)] * 3:
         told = ", ".join(f"{n} of {len(horizon)}" for n in reached)
         label += f" (reached by {told}: standard, BatchNorm, noisy)"
     # A standard net that takes longer than it was given only widens the gap, at the same end.
-    only_standard = reached[1:] == [len(horizon)] * 2 > reached[:1] and (found.effect or 0) < 1
-    return replace(
-        judged,
-        label=label,
-        bound="at least" if only_standard else None,
-        values=[c / w for c, w in zip(closed.log_ratio, whole.log_ratio, strict=True) if w],
-    )
+    late = reached[0] < len(horizon) and reached[1:] == [len(horizon)] * 2
+    widened = late and (found.effect or 0) < 1
+    return replace(judged, label=label, bound="at least" if widened else None)
 
 
 @claim
@@ -112,7 +112,7 @@ def plain_noise_stops(cells: Cells, lr: float, stopped: float) -> Finding:
             difference(
                 "with the noise",
                 f"final training accuracy - {stopped:.0%}, points",
-                [POINTS * (train_accuracy(run) - stopped) for run in noisy.values()],
+                {s: POINTS * (train_accuracy(run) - stopped) for s, run in noisy.items()},
                 "less",
                 floor=accuracy_error(0),
             ),

@@ -23,14 +23,14 @@ _ROUNDING = math.sqrt(1 / 12)
 @claim
 def higher_rate(cells: Cells, rates: int) -> Finding:
     """Compare the largest rate at which each network trains."""
-    logs, bounds, spacing = [], set[Bound | None](), 0.0
-    for standard, normalised in _both(cells, _RATE, rates):
+    logs, bounds, spacing = dict[int, float](), set[Bound | None](), 0.0
+    for seed, standard, normalised in _both(cells, _RATE, rates):
         a, b = _largest(standard, cells.scale), _largest(normalised, cells.scale)
         if a is None and b is None:
             continue
         grid = sorted(key[0] for key in standard)
         spacing = _spacing(grid)
-        logs.append(math.log((b or grid[0]) / (a or grid[0])))
+        logs[seed] = math.log((b or grid[0]) / (a or grid[0]))
         if a is None or b == grid[-1]:
             bounds.add("at least" if a != grid[-1] else None)
         if b is None or (a == grid[-1] and b != a):
@@ -60,9 +60,9 @@ def rate_sensitivity(cells: Cells, within: float, rates: int) -> Finding:
     found = difference(
         "",
         "share of the rates that do well, BatchNorm - standard, points",
-        [share(b) - share(a) for a, b in both],
+        {seed: share(b) - share(a) for seed, a, b in both},
         "greater",
-        floor=max((POINTS / len(a) for a, _ in both), default=0.0) * _ROUNDING * math.sqrt(2),
+        floor=max((POINTS / len(a) for _, a, _ in both), default=0.0) * _ROUNDING * math.sqrt(2),
     )
     return Finding([found])
 
@@ -85,15 +85,15 @@ def init_dependence(cells: Cells, lr: float) -> Finding:
             difference(
                 "initialisations that train",
                 "share of them, BatchNorm - standard, points",
-                [share(b) - share(a) for a, b in both],
+                {seed: share(b) - share(a) for seed, a, b in both},
                 "greater",
-                floor=max((POINTS / len(a) for a, _ in both), default=0.0) * _ROUNDING,
+                floor=max((POINTS / len(a) for _, a, _ in both), default=0.0) * _ROUNDING,
             )
         ],
         headline=difference(
             "",
             "spread of the final training accuracy, BatchNorm - standard, points",
-            [spread(b) - spread(a) for a, b in both],
+            {seed: spread(b) - spread(a) for seed, a, b in both},
             "less",
             floor=accuracy_error(),
         ),
@@ -105,11 +105,11 @@ def sharpness_rate(cells: Cells, margin: float) -> Finding:
     """Compare each network's largest rate that trains with 2 / sharpness before the first step."""
     parts = []
     for model in sorted({run.model for run in cells.runs}):
-        logs, spacing = [], 0.0
-        for runs in _by_seed(cells, _RATE, model).values():
+        logs, spacing = dict[int, float](), 0.0
+        for seed, runs in _by_seed(cells, _RATE, model).items():
             largest, sharpness = _largest(runs, cells.scale), _sharpness(runs)
             if largest is not None and len(runs) > 1:
-                logs.append(math.log(largest * sharpness / 2) if sharpness > 0 else math.nan)
+                logs[seed] = math.log(largest * sharpness / 2) if sharpness > 0 else math.nan
                 spacing = _spacing(sorted(key[0] for key in runs))
         parts.append(
             ratio(
@@ -136,13 +136,14 @@ def _by_seed(cells: Cells, keys: tuple[str, ...], model: str, **axes: object) ->
 
 def _both(
     cells: Cells, keys: tuple[str, ...], least: int, **axes: object
-) -> Iterator[tuple[Grid, Grid]]:
-    """Yield what both networks ran of a seed, the standard one first, if at ``least`` points."""
+) -> Iterator[tuple[int, Grid, Grid]]:
+    """Yield a seed and both networks' runs of it, the standard one's first, at ``least`` points."""
     standard, normalised = (_by_seed(cells, keys, m, **axes) for m in ("vgg", "vgg_bn"))
     for seed in sorted(standard.keys() & normalised.keys()):
         points = standard[seed].keys() & normalised[seed].keys()
         if len(points) >= least:
-            yield {p: standard[seed][p] for p in points}, {p: normalised[seed][p] for p in points}
+            a, b = ({p: runs[seed][p] for p in points} for runs in (standard, normalised))
+            yield seed, a, b
 
 
 def _largest(runs: Grid, scale: str) -> float | None:

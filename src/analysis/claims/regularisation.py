@@ -45,7 +45,7 @@ def regularisation_gain(cells: Cells, lr: float) -> Finding:
                 difference(
                     f"{name} {value:g}",
                     "gain of test accuracy, BatchNorm - standard, points",
-                    [normalised[s] - standard[s] for s in standard.keys() & normalised.keys()],
+                    {s: normalised[s] - standard[s] for s in standard if s in normalised},
                     "less",
                     floor=accuracy_error(2),
                 )
@@ -55,8 +55,7 @@ def regularisation_gain(cells: Cells, lr: float) -> Finding:
 
 def _gain(without: Mapping[int, Run], with_it: Mapping[int, Run]) -> dict[int, float]:
     """Return what a regulariser adds to the test accuracy of each seed, in points."""
-    seeds = without.keys() & with_it.keys()
-    return {s: POINTS * (test_accuracy(with_it[s]) - test_accuracy(without[s])) for s in seeds}
+    return pairs(without, with_it, lambda a, b: POINTS * (test_accuracy(b) - test_accuracy(a)))
 
 
 def _at_equal_training(first: Run, second: Run) -> float:

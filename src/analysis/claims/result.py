@@ -5,8 +5,8 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Verdict = Literal["supported", "contradicted", "mixed", "inconclusive", "not run"]
@@ -26,7 +26,7 @@ class Component:
         seeds: Paired seeds behind it.
         p: Of the test its verdict rests on.
         verdict: By itself.
-        values: What each seed alone says, in the order of the seeds.
+        values: The effect at each seed alone.
     """
 
     label: str
@@ -37,7 +37,7 @@ class Component:
     seeds: int
     p: float | None
     verdict: Verdict
-    values: Sequence[float] = ()
+    values: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Result:
         interval: 95 %.
         bound: Where runs were censored, what the effect is of the true one.
         seeds: Paired seeds.
-        values: What each of them alone says.
+        values: The effect at each seed alone.
         p: Of the test the verdict rests on, before Holm's correction.
         p_holm: After it; null for an exploratory claim.
         diverged: How many of the runs used diverged, by variant.
@@ -100,7 +100,7 @@ class Result:
     interval: Interval | None
     bound: Literal["at least", "at most"] | None
     seeds: int
-    values: Sequence[float]
+    values: Mapping[int, float]
     p: float | None
     p_holm: float | None
     diverged: dict[str, int]

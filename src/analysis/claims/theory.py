@@ -11,26 +11,26 @@ from src.analysis.claims.verdict import Finding, difference, ratio
 @claim
 def theorem_parts(cells: Cells, lr: float, share: float) -> Finding:
     """Tell whether each part of the theorem makes the gradient smaller."""
-    runs = cells.of("vgg_bn", optim__lr=lr).values()
+    runs = cells.of("vgg_bn", optim__lr=lr).items()
     return Finding(
         [
             ratio(
                 "all parts",
                 "squared gradient before BatchNorm / after it",
-                [log(_typical(run, "gradient_ratio")) for run in runs],
+                {s: log(_typical(run, "gradient_ratio")) for s, run in runs},
                 "less",
             ),
             ratio(
                 "the factor gamma² / sigma²",
                 "gamma² / sigma², weighted by the units' gradients",
-                [log(_typical(run, "factor_weighted")) for run in runs],
+                {s: log(_typical(run, "factor_weighted")) for s, run in runs},
                 "less",
             ),
             *(
                 difference(
                     f"the share taken with {what}",
                     "share of the squared gradient, points",
-                    [POINTS * _typical(run, quantity) for run in runs],
+                    {s: POINTS * _typical(run, quantity) for s, run in runs},
                     "greater",
                     than=POINTS * share,
                 )

@@ -109,7 +109,7 @@ def beyond_training(
     return difference(
         label,
         f"final training accuracy - {least:.0%}, points",
-        [POINTS * (train_accuracy(run) - least) for run in cells.of(model, **axes).values()],
+        {s: POINTS * (train_accuracy(run) - least) for s, run in cells.of(model, **axes).items()},
         "greater" if direction == "greater" else "less",
         floor=accuracy_error(0),
     )

@@ -1,7 +1,7 @@
 """From numbers, one a seed, to a verdict."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -31,13 +31,13 @@ class Finding:
 def difference(
     label: str,
     what: str,
-    values: Iterable[float],
+    values: Mapping[int, float],
     direction: Direction,
     than: float = 0.0,
     margin: float = 0.0,
     floor: float = 0.0,
 ) -> Component:
-    """Judge a difference, one value a seed.
+    """Judge a difference, by its value at each seed.
 
     ``less`` and ``greater`` are supported where the interval lies beyond ``than``, contradicted
     where it lies before it. ``not less`` (``not greater``) is supported where the interval lies
@@ -48,29 +48,30 @@ def difference(
     Args:
         label: Which part of the claim it is.
         what: What the effect is.
-        values: One a seed; NaN where a seed has none.
+        values: By seed; NaN where a seed has none.
         direction: What is claimed.
         than: What it is compared with.
         margin: How much is nothing.
         floor: The least standard deviation to believe in.
     """
-    x = [value for value in values if not math.isnan(value)]
+    there = {seed: value for seed, value in values.items() if not math.isnan(value)}
+    x = list(there.values())
     found = mean(x, than, floor, rules().level)
     verdict, p = _verdict(found, x, direction, than, margin, floor)
-    return replace(component(label, what, found, verdict, p), values=x)
+    return component(label, what, found, there, verdict, p)
 
 
 def ratio(
     label: str,
     what: str,
-    logs: Iterable[float],
+    logs: Mapping[int, float],
     direction: Direction,
     than: float = 1.0,
     margin: float = 1.0,
     floor: float = 0.0,
     bound: Bound | None = None,
 ) -> Component:
-    """Judge a ratio by its logarithm, one value a seed; ``than`` and ``margin`` are ratios too."""
+    """Judge a ratio by its logarithm at each seed; ``than`` and ``margin`` are ratios too."""
     judged = difference(label, what, logs, direction, math.log(than), math.log(margin), floor)
     low, high = judged.interval or (math.nan, math.nan)
     return replace(
@@ -78,12 +79,17 @@ def ratio(
         effect=None if judged.effect is None else _exp(judged.effect),
         interval=(_exp(low), _exp(high)) if judged.interval else None,
         bound=bound,
-        values=[_exp(value) for value in judged.values],
+        values={seed: _exp(value) for seed, value in judged.values.items()},
     )
 
 
 def component(
-    label: str, what: str, found: Estimate, verdict: Verdict, p: float | None
+    label: str,
+    what: str,
+    found: Estimate,
+    values: Mapping[int, float],
+    verdict: Verdict,
+    p: float | None,
 ) -> Component:
     """Return a component of an estimate; its verdict stands only on enough seeds."""
     if found.n == 0:
@@ -91,7 +97,7 @@ def component(
     elif found.n < rules().seeds:
         verdict = "inconclusive"
     effect = None if math.isnan(found.effect) else found.effect
-    return Component(label, what, effect, found.interval, None, found.n, p, verdict)
+    return Component(label, what, effect, found.interval, None, found.n, p, verdict, values)
 
 
 def _verdict(

@@ -68,7 +68,7 @@ def summary(results: Sequence[Result]) -> str:
         [
             f"{words.MARKS[r.verdict]} **{r.verdict}**",
             r.sentence,
-            f"{words.effect(r)} ({r.effect_label})" if r.effect is not None else words.DASH,
+            f"{words.effect(r)} ({_because(r)})" if r.effect is not None else words.DASH,
             words.interval(r),
             r.seeds,
         ]
@@ -77,6 +77,10 @@ def summary(results: Sequence[Result]) -> str:
     ]
     counts = f"{words.plural(len(results), 'claim')} in all: {words.tally(results)}."
     return f"{_table(heads, rows)}\n\n{counts}"
+
+
+def _because(result: Result) -> str:
+    return "; ".join(filter(None, (result.effect_label, result.note)))
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

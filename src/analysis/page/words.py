@@ -36,8 +36,9 @@ def interval(result: Result | Component | Reading) -> str:
 
 
 def each(result: Result) -> str:
-    """Return what each seed alone says."""
-    return ", ".join(map(number, result.values))
+    """Return what each seed alone says; where runs were censored, the bounds these are."""
+    alone = ", ".join(f"{number(value)} (seed {seed})" for seed, value in result.values.items())
+    return f"{result.bound} {alone}" if result.bound and alone else alone
 
 
 def tally(results: Sequence[Result]) -> str:

@@ -27,7 +27,12 @@ class TestNoisyTrains:
     def test_verdicts(self, folder, steps, verdict):
         self.write(folder, *steps)
         result = folder.judged("noisy_trains")
-        assert result.verdict == verdict and result.confirmatory
+        assert result.verdict == verdict and result.confirmatory and result.bound is None
+
+    def test_each_seed_alone(self, folder):
+        self.write(folder, 2700, 300, 500, range(4, -1, -1))
+        values = folder.judged("noisy_trains").values
+        assert list(values) == [0, 1, 2, 3, 4] and all(0.6 < v < 0.9 for v in values.values())
 
     def test_the_paper_s_own_share(self, folder):
         self.write(folder, 2900, 800, 1300)

@@ -6,6 +6,11 @@ import pytest
 from src.analysis.claims.result import Component
 from src.analysis.claims.verdict import Finding, concluded, difference, ratio
 
+
+def by_seed(values):
+    return dict(enumerate(values))
+
+
 SPREAD = numpy.array([-0.2, -0.1, 0.0, 0.1, 0.2])
 
 
@@ -34,11 +39,11 @@ SPREAD = numpy.array([-0.2, -0.1, 0.0, 0.1, 0.2])
 def test_directions(direction, centre, verdict):
     margin = {"equal": 0.5, "not less": 0.5, "not greater": 0.5}.get(direction, 0.0)
     for than in (0.0, 2.0):
-        found = difference("", "", SPREAD + centre + than, direction, than, margin)
+        found = difference("", "", by_seed(SPREAD + centre + than), direction, than, margin)
         assert found.verdict == verdict
         assert found.effect == pytest.approx(centre + than)
         assert (found.p < 0.05) == (verdict != "inconclusive")
-    logs = ratio("", "", SPREAD + centre + math.log(2), direction, 2.0, math.exp(margin))
+    logs = ratio("", "", by_seed(SPREAD + centre + math.log(2)), direction, 2.0, math.exp(margin))
     assert logs.verdict == verdict and logs.effect == pytest.approx(2 * math.exp(centre))
 
 
@@ -46,13 +51,13 @@ def test_false_positives_of_each_direction_at_five_seeds():
     random = numpy.random.default_rng(1)
     draws = random.normal(0, 1, (1500, 5))
     for direction in ("less", "greater"):
-        verdicts = [difference("", "", x, direction).verdict for x in draws]
+        verdicts = [difference("", "", by_seed(x), direction).verdict for x in draws]
         assert verdicts.count("supported") / len(draws) == pytest.approx(0.025, abs=0.014)
         assert verdicts.count("contradicted") / len(draws) == pytest.approx(0.025, abs=0.014)
     # At the margin itself a claim that it is not beyond it is false.
-    verdicts = [difference("", "", x - 2, "not less", margin=2.0).verdict for x in draws]
+    verdicts = [difference("", "", by_seed(x - 2), "not less", margin=2.0).verdict for x in draws]
     assert verdicts.count("supported") / len(draws) <= 0.04
-    verdicts = [difference("", "", x / 5 + 2, "equal", margin=2.0).verdict for x in draws]
+    verdicts = [difference("", "", by_seed(x / 5 + 2), "equal", margin=2.0).verdict for x in draws]
     assert verdicts.count("supported") / len(draws) == pytest.approx(0.05, abs=0.02)
 
 
@@ -70,8 +75,13 @@ def test_false_positives_of_each_direction_at_five_seeds():
     ],
 )
 def test_what_there_is_too_little_of(values, verdict, seeds):
-    found = difference("", "", values, "greater")
+    found = difference("", "", by_seed(values), "greater")
     assert (found.verdict, found.seeds) == (verdict, seeds)
+
+
+def test_what_each_seed_alone_says():
+    found = ratio("", "", {3: math.log(2), 5: math.nan, 1: math.log(4)}, "greater")
+    assert found.values == {3: pytest.approx(2), 1: pytest.approx(4)} and found.seeds == 2
 
 
 def part(verdict, seeds=5, p=0.01):
