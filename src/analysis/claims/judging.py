@@ -74,7 +74,7 @@ def _result(rule: Rule, scale: str | None, under: Sequence[_Judged], notes: list
     shown = main.shown if main else None
     if main:
         notes += [main.finding.note, *_absent(main.finding), *_departures(main.cells, rule)]
-    used = main.cells.used.values() if main else ()
+    used = main.cells.used.values() if main and shown else ()
     return Result(
         id=rule.id,
         family=CLAIMS[rule.id].__module__.rpartition(".")[2],

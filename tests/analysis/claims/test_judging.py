@@ -228,6 +228,7 @@ class TestOlderThanRule:
             trained("vgg", seed, 800)
             trained("vgg_bn", seed, 200, status={"started": None})
         assert folder.judged("faster_training").older_than_rule
+        assert not folder.judged("higher_rate").older_than_rule  # not run
 
 
 class TestHolm:
