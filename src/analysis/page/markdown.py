@@ -63,24 +63,21 @@ def markdown(report: Report) -> str:
 
 def summary(results: Sequence[Result]) -> str:
     """Return the confirmatory verdicts, and how many there are of each in all, for a README."""
-    heads = ["verdict", "claim", "effect", "95 %", "seeds"]
+    heads = ["verdict", "claim", "effect", "95 %", "seeds", "of what"]
     rows = [
         [
             f"{words.MARKS[r.verdict]} **{r.verdict}**",
             r.sentence,
-            f"{words.effect(r)} ({_because(r)})" if r.effect is not None else words.DASH,
+            words.effect(r),
             words.interval(r),
             r.seeds,
+            "; ".join(filter(None, (r.effect_label, r.note))),
         ]
         for r in results
         if r.confirmatory
     ]
     counts = f"{words.plural(len(results), 'claim')} in all: {words.tally(results)}."
     return f"{_table(heads, rows)}\n\n{counts}"
-
-
-def _because(result: Result) -> str:
-    return "; ".join(filter(None, (result.effect_label, result.note)))
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
