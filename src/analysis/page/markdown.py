@@ -11,7 +11,7 @@ def markdown(report: Report) -> str:
     """Return ``report.md``; figures are linked as ``figures/*.svg``."""
     claims = [
         [
-            f"{words.MARKS[r.verdict]} **{r.verdict}**",
+            _verdict(r),
             r.sentence,
             words.effect(r) + (f" ({r.effect_label})" if r.effect is not None else ""),
             words.interval(r),
@@ -66,7 +66,7 @@ def summary(results: Sequence[Result]) -> str:
     heads = ["verdict", "claim", "effect", "95 %", "seeds", "of what"]
     rows = [
         [
-            f"{words.MARKS[r.verdict]} **{r.verdict}**",
+            _verdict(r),
             r.sentence,
             words.effect(r),
             words.interval(r),
@@ -78,6 +78,10 @@ def summary(results: Sequence[Result]) -> str:
     ]
     counts = f"{words.plural(len(results), 'claim')} in all: {words.tally(results)}."
     return f"{_table(heads, rows)}\n\n{counts}"
+
+
+def _verdict(result: Result) -> str:
+    return f"{words.MARKS[result.verdict]} **{result.verdict}**"
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
