@@ -28,7 +28,7 @@ pytestmark = [
 ]
 SLURM = (
     *("hydra/launcher=slurm", "hydra.launcher.poll_seconds=1", "hydra.launcher.cpus_per_task=1"),
-    *("hydra.launcher.mem_gb=2", "hydra.launcher.timeout_min=5"),
+    *("hydra.launcher.mem_gb=2", "hydra.launcher.timeout_min=60"),
 )
 RUN = (
     *("data=digits", "scale=smoke", "model=vgg_noisy", "model.depth=11", "noise.passes=1"),
@@ -150,6 +150,8 @@ def test_requeued_and_at_its_time_limit(slurm, cluster, status, undisturbed, wai
     os.kill(writer.pid, signal.SIGSTOP)
     cluster("scontrol", "update", f"jobid={job}", "EndTime=now+100")
     wait_for(lambda: signal.SIGUSR2 in pending(writer.pid), process)
+    # A requeued job keeps its limit: with this one a slow third attempt would be signalled too.
+    cluster("scontrol", "update", f"jobid={job}", "TimeLimit=60")
     with suppress(ProcessLookupError):  # SLURM itself may have woken it, and it is through
         os.kill(writer.pid, signal.SIGCONT)
     wait_for(cluster.again_at_once, process)
