@@ -21,6 +21,11 @@ if "CI" in os.environ:
     hypothesis.settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the file that takes longest and mostly waits, so that no worker ends alone."""
+    items.sort(key=lambda item: "slurm" not in item.keywords)
+
+
 @functools.cache
 def _composed(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
