@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from polars import DataFrame, col
 
 from src.analysis import paper
+from src.analysis.figures.select import Selection
 from src.analysis.figures.style import OURS, PAPERS, look
 
 # What a curve's CSV holds: which curve, then its points. ``low`` and ``high`` are the least and the
@@ -108,16 +109,17 @@ class Theirs(NamedTuple):
     lr: float
 
 
-def with_papers(data: DataFrame, curves: Iterable[Theirs], last: int) -> DataFrame:
+def with_papers(data: DataFrame, curves: Iterable[Theirs], selection: Selection) -> DataFrame:
     """Return a figure's data with the paper's curves, cut at our last step.
 
-    A curve that the papers' figures do not yield, or that has none of ours beside it, is left out.
+    A curve that the papers' figures do not yield, or that has none of ours beside it, is left out;
+    all are where ours are of other data.
     """
     there, parts = set(data.select("panel", "variant", "lr").rows()), [data]
     for name, *series in curves:
-        if name in paper.names() and tuple(series) in there:
+        if selection.on_papers_data and name in paper.names() and tuple(series) in there:
             panel, variant, lr = map(polars.lit, series)
-            theirs = paper.curve(name, last).with_columns(
+            theirs = paper.curve(name, selection.last).with_columns(
                 panel=panel,
                 variant=variant,
                 lr=lr,
@@ -148,7 +150,8 @@ def draw(ax: Axes, data: DataFrame, hollow: Sequence[float] = ()) -> None:
         if whose == ENDED:
             ax.plot(step, value, "x", color=colour, markersize=7, mew=1.8, zorder=4, clip_on=False)
         elif whose == PAPERS:
-            ax.plot(step, value, color=colour, lw=0.9, ls=(0, (4, 2)), alpha=0.75)
+            alone = "." if len(step) == 1 else None  # a line of one point shows nothing
+            ax.plot(step, value, color=colour, marker=alone, lw=0.9, ls=(0, (4, 2)), alpha=0.75)
         else:
             if part["seeds"].max() != 1:
                 ax.fill_between(step, low, high, color=colour, alpha=0.16, lw=0)

@@ -88,7 +88,7 @@ def _gather(source: Source, design: Design) -> Gathered | None:
         for model, short in design.models.items()
     ]
     parts = [metrics(source, selection, [design.progress])] if design.progress else []
-    data = curves.with_papers(measured, theirs, selection.last)
+    data = curves.with_papers(measured, theirs, selection)
     return Gathered(selection, curves.together([*parts, data]))
 
 

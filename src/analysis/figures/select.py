@@ -10,8 +10,8 @@ from polars import DataFrame, col
 
 from src.analysis.claims import rules
 
-# How long the papers train.
-_PAPERS = {"vgg": 15_000, "dln": 10_000, "mlp": 50_000}
+# What the papers train on, and how long.
+_PAPERS = {"vgg": ("cifar10", 15_000), "dln": ("linear", 10_000), "mlp": ("mnist", 50_000)}
 _GROUPS = ("model.", "noise.", "init.", "data.", "optim.")
 _PLACES = ("data.root", "data.cache", "data.download")
 _NETWORK = ("depth", "width", "head", "activation", "dropout")
@@ -38,6 +38,12 @@ class Selection:
         """The last step of the longest of them."""
         return int(self.runs["max_steps"].max() or 0)  # type: ignore[arg-type]
 
+    @property
+    def on_papers_data(self) -> bool:
+        """Whether the paper's curves, which are of other data otherwise, may stand beside them."""
+        row = self.runs.row(0, named=True)
+        return _same(row.get("data.name"), _papers(row)[0])
+
     def where(self, holds: polars.Expr) -> "Selection":
         """Return those runs of them of which something holds."""
         return dataclasses.replace(self, runs=self.runs.filter(holds))
@@ -46,14 +52,15 @@ class Selection:
         """Say what they have in common: data, size, and what differs from the papers' setting."""
         row = self.runs.row(0, named=True)
         network, steps = row["model.name"].partition("_")[0], row["max_steps"]
+        data, longest = _papers(row)
         words = [str(row[key]) for key in ("data.name",) if row.get(key)]
+        if not self.on_papers_data:
+            words = [f"{words[0]} (the paper: {data})"]
         words += [f"scale {row['scale']}"] if row.get("scale") else []
         if network == "vgg":
             sizes = {key: row.get(f"model.{key}") for key in ("depth", "width")}
             words += [f"{key} {size:g}" for key, size in sizes.items() if size is not None]
-        longer = (
-            f" of the paper's {_PAPERS[network]:,}" if _PAPERS.get(network, steps) > steps else ""
-        )
+        longer = f" of the paper's {longest:,}" if longest > steps else ""
         words.append(f"{steps:,}{longer} steps")
         for key, standard in rules().defaults.items():
             told = key in row and key not in (*self.axes, "model.depth", "data.name")
@@ -91,6 +98,10 @@ def select(table: DataFrame, cells: Sequence[Mapping[str, Any]]) -> Selection | 
         return None
     _, runs = max(found, key=lambda item: _rank(*item))
     return Selection(runs, len(whole) - len(runs), axes)
+
+
+def _papers(row: Mapping[str, Any]) -> tuple[str, int]:
+    return _PAPERS[row["model.name"].partition("_")[0]]
 
 
 def _keys(table: DataFrame, axes: Sequence[str]) -> tuple[list[str], list[str]]:

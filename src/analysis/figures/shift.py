@@ -83,7 +83,7 @@ def _gather(source: Source, design: Design) -> Gathered | None:
         parts.append(metrics(source, selection.where(col("optim.lr") == lr), [panel]))
         parts.append(measured.filter(col("lr") == lr))
     return Gathered(
-        selection, curves.with_papers(curves.together(parts), _theirs(design), selection.last)
+        selection, curves.with_papers(curves.together(parts), _theirs(design), selection)
     )
 
 

@@ -61,7 +61,7 @@ def metrics(source: Source, selection: Selection, panels: Sequence[Panel]) -> Da
         minibatch = panel.metric.startswith("train/")
         parts.append(points(rows, selection, window(selection.last) if minibatch else 1))
         theirs += [curves.Theirs(name, panel.title, *cell) for cell, name in panel.papers.items()]
-    return curves.with_papers(curves.together(parts), theirs, selection.last)
+    return curves.with_papers(curves.together(parts), theirs, selection)
 
 
 def points(rows: DataFrame, selection: Selection, width: int = 1) -> DataFrame:

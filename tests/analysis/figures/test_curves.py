@@ -1,8 +1,10 @@
+import matplotlib.figure
 import polars
 import pytest
 from polars import DataFrame
 
 from src.analysis.figures import curves
+from src.analysis.figures.select import Selection
 from src.analysis.figures.style import OURS, PAPERS
 
 SERIES = {"panel": "p", "variant": "vgg", "lr": 0.1}
@@ -57,10 +59,15 @@ def test_only_diverged_runs_end_and_they_end_where_they_diverged() -> None:
     assert found.select("whose", "step", "value").rows() == [(curves.ENDED, 17, 4.0)]
 
 
+def selection(data: str, last: int) -> Selection:
+    runs = DataFrame({"model.name": ["vgg"], "data.name": [data], "max_steps": [last]})
+    return Selection(runs, others=0, axes=[])
+
+
 def test_the_papers_curve_stands_at_its_own_steps_up_to_our_last() -> None:
     mine = curves.ours(curves.over_seeds(rows({0: 1.0, 2000: 2.0}), list(SERIES)))
     theirs = curves.Theirs("fig1b_testacc_std_lr0.1", "p", "vgg", 0.1)
-    found = curves.with_papers(mine, [theirs], last=2000)
+    found = curves.with_papers(mine, [theirs], selection("cifar10", last=2000))
     assert found.filter(polars.col("whose") == PAPERS)["step"].to_list() == [0, 1000, 2000]
     assert found.filter(polars.col("whose") == OURS).height == 2
 
@@ -75,4 +82,19 @@ def test_the_papers_curve_stands_at_its_own_steps_up_to_our_last() -> None:
 )
 def test_a_curve_without_one_of_ours_or_of_theirs_is_left_out(theirs: curves.Theirs) -> None:
     mine = curves.ours(curves.over_seeds(rows({0: 1.0}), list(SERIES)))
-    assert curves.with_papers(mine, [theirs], last=100).equals(mine)
+    assert curves.with_papers(mine, [theirs], selection("cifar10", last=100)).equals(mine)
+
+
+def test_the_papers_curve_does_not_stand_beside_runs_on_other_data() -> None:
+    mine = curves.ours(curves.over_seeds(rows({0: 1.0, 2000: 2.0}), list(SERIES)))
+    theirs = curves.Theirs("fig1b_testacc_std_lr0.1", "p", "vgg", 0.1)
+    assert curves.with_papers(mine, [theirs], selection("digits", last=2000)).equals(mine)
+
+
+def test_a_single_point_of_the_papers_is_seen() -> None:
+    theirs = curves.Theirs("fig1b_testacc_std_lr0.1", "p", "vgg", 0.1)
+    mine = curves.ours(curves.over_seeds(rows({0: 1.0}), list(SERIES)))
+    axes = matplotlib.figure.Figure().subplots()
+    curves.draw(axes, curves.with_papers(mine, [theirs], selection("cifar10", last=100)))
+    (dashed,) = (line for line in axes.lines if line.get_linestyle() == "--")
+    assert len(dashed.get_xdata()) == 1 and dashed.get_marker() == "."

@@ -55,6 +55,16 @@ def test_test_accuracy_is_what_was_measured(run: Callable[..., Path], tmp_path: 
         assert row == pytest.approx((42.5, 51, 76.5, 3))
 
 
+def test_the_sigmoid_network_is_drawn_at_the_rate_its_claim_is_judged_at(run, tmp_path) -> None:
+    for lr in (0.01, 0.1, 0.5):
+        for model in ("mlp", "mlp_bn"):
+            config = {"data.name": "fashion_mnist"}
+            run(tmp_path, model, lr=lr, tables=("metrics",), config=config)
+    found = gathered(tmp_path, "ioffe_fig1")
+    assert set(found.data["lr"]) == {0.1} and set(found.data["whose"]) == {OURS}
+    assert found.selection.setting().startswith("fashion_mnist (the paper: mnist), ")
+
+
 def test_shift_is_what_the_probe_wrote(run: Callable[..., Path], tmp_path: Path) -> None:
     folder = run(tmp_path, "vgg_bn", tables=("metrics", "ics"))
     run(tmp_path, "vgg", tables=("metrics", "ics"))

@@ -82,8 +82,8 @@ def test_the_setting_says_the_scale_and_what_differs_from_the_papers(made, tmp_p
     made("vgg", 0, 1, config={"optim.weight_decay": 5e-4, "data.name": "digits"})
     told = chosen(tmp_path).setting()
     assert told == (
-        "digits, scale small, depth 16, width 0.25, 3,000 of the paper's 15,000 steps, "
-        "optim.weight_decay=0.0005, 2 seeds"
+        "digits (the paper: cifar10), scale small, depth 16, width 0.25, "
+        "3,000 of the paper's 15,000 steps, optim.weight_decay=0.0005, 2 seeds"
     )
 
 
