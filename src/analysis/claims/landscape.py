@@ -2,12 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy
-from polars import DataFrame, col
+from polars import DataFrame, col, max_horizontal
 
 from src.analysis.claims.cells import Cells, Run, pairs
-from src.analysis.claims.measures import Window, late_loss, median, median_log_ratio, over_training
+from src.analysis.claims.measures import (
+    Window,
+    at_equal_loss,
+    late_loss,
+    median,
+    median_log_ratio,
+    over_training,
+)
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
 from src.analysis.claims.verdict import Finding, difference, ratio
@@ -16,6 +25,7 @@ Steps = tuple[float, float]  # the range of step sizes, in multiples of LR
 _NAMES = {
     "variation": "width of the loss band",
     "lipschitz": "Lipschitz estimate of the loss",
+    "steepest": "largest gradient met",
     "predictiveness": "largest change of the gradient",
     "beta": "effective beta",
 }
@@ -35,6 +45,12 @@ def lipschitz(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -
 
 
 @claim
+def largest_gradient(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
+    """Compare the largest gradient met on the way, the start included."""
+    return _compared(cells, "steepest", lr, steps, windows)
+
+
+@claim
 def predictiveness(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare how far the gradient changes along itself, at most."""
     return _compared(cells, "predictiveness", lr, steps, windows)
@@ -50,6 +66,33 @@ def beta(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Fin
 def beta_relative(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare the same in the metric that rescaling the layers does not change."""
     return _compared(cells, "beta", lr, steps, windows)
+
+
+@claim
+def beta_each_step(
+    cells: Cells, lr: float, steps: Sequence[float], windows: Sequence[float]
+) -> Finding:
+    """Compare effective beta at each step size by itself, in each part of training."""
+    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
+    return Finding(
+        [
+            replace(
+                _part(cells, "beta", standard, normalised, (step, step), window=window),
+                label=f"{step:g} LR, {window[0]:.0%} to {window[1]:.0%} of training",
+            )
+            for step in steps
+            for window in pairwise(windows)
+        ]
+    )
+
+
+@claim
+def landscape_equal_loss(cells: Cells, lr: float, steps: Steps, within: float) -> Finding:
+    """Compare all three not at equal steps but at equal training losses."""
+    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
+    return Finding(
+        [_part(cells, column, standard, normalised, steps, within) for column in _FIGURE]
+    )
 
 
 @claim
@@ -99,10 +142,10 @@ def beta_off_edge(cells: Cells, edge: float, steps: Steps) -> Finding:
 
 @claim
 def beta_smallest_step(cells: Cells, slope: float) -> Finding:
-    """Tell what sets effective beta: the loss, the smallest step looked at, or 2 / LR.
+    """Tell whether effective beta depends on the smallest step looked at, or on the rate.
 
-    Smoothness depends on neither: its exponent in the step and in the rate is 0; that of
-    1 / (smallest step), and of 2 / LR, is -1.
+    Its exponent in them is 0 where it does not, -1 where it is 1 / (smallest step), or 2 / LR; a
+    gradient that is bounded gives less than 0, too.
     """
     parts = []
     for model in ("vgg", "vgg_bn"):
@@ -151,6 +194,7 @@ def along(
     return rows.group_by("step").agg(
         variation=(col("loss").max() - col("loss").min()).fill_nan(math.inf),
         lipschitz=steepness.fill_nan(math.inf).max(),
+        steepest=max_horizontal(col("grad_norm_at").fill_nan(math.inf), "grad_norm").max(),
         predictiveness=col("grad_diff").max(),
         beta=col("beta").max(),
     )
@@ -160,10 +204,7 @@ def _compared(
     cells: Cells, column: str, lr: float, steps: Steps, windows: Sequence[float]
 ) -> Finding:
     def gap(a: Run, b: Run, window: Window) -> float:
-        low, high = (share * a.steps for share in window)
-        first, second = (along(run, cells.measured, steps) for run in (a, b))
-        within = first.filter(col("step") >= low, col("step") < high)
-        return median_log_ratio(within, second, column, ["step"])
+        return _gap(column, a, b, cells.measured, steps, window)
 
     def judged(label: str, logs: Mapping[int, float]) -> Component:
         return ratio(label, f"{_NAMES[column]}, BatchNorm / standard", logs, "less")
@@ -178,13 +219,32 @@ def _part(
     first: Mapping[int, Run],
     second: Mapping[int, Run],
     steps: Steps | None = None,
+    within: float | None = None,
+    window: Window = (0.0, math.inf),
 ) -> Component:
     def gap(a: Run, b: Run) -> float:
-        first, second = (along(run, cells.measured, steps) for run in (a, b))
-        return median_log_ratio(first, second, column, ["step"])
+        return _gap(column, a, b, cells.measured, steps, window, within)
 
     what = f"{_NAMES[column]}, BatchNorm / standard"
     return ratio(_NAMES[column], what, pairs(first, second, gap), "less")
+
+
+def _gap(
+    column: str,
+    a: Run,
+    b: Run,
+    measured: Mapping[str, str],
+    steps: Steps | None,
+    window: Window,
+    within: float | None = None,
+) -> float:
+    """Return the median log ratio over the steps of a part of training, or over equal losses."""
+    first, second = (along(run, measured, steps) for run in (a, b))
+    low, high = (share * a.steps for share in window)
+    first = first.filter(col("step") >= low, col("step") < high)
+    if within is not None:
+        second = at_equal_loss(a, first, b, second, within)
+    return median_log_ratio(first, second, column, ["step"])
 
 
 def _best_rate(cells: Cells, model: str, seeds: Sequence[int]) -> float | None:

@@ -108,7 +108,12 @@ def steps_component(
     widths = [every / at for at in (*a, *b)]  # of their logarithm; 0 at the horizon
     floor = math.sqrt(sum(width**2 for width in widths) / 12 / len(seeds))
     logs = dict(zip(seeds, found.log_ratio, strict=True))
-    return ratio(label, what, logs, direction, 1.0, margin, floor, found.bound)
+    bounds = {found.bound} if found.bound else set()
+    if accuracy != "minibatch":  # who is there at the first evaluation was there before
+        bounds |= {"at least"} if min(a) <= every else set()
+        bounds |= {"at most"} if min(b) <= every else set()
+    bound = bounds.pop() if len(bounds) == 1 else None
+    return ratio(label, what, logs, direction, 1.0, margin, floor, bound)
 
 
 def median_log_ratio(first: DataFrame, second: DataFrame, column: str, on: Sequence[str]) -> float:
@@ -129,6 +134,35 @@ def median_difference(first: DataFrame, second: DataFrame, column: str, on: Sequ
         value=col(f"{column}_second") - col(column)
     )
     return median(both["value"])
+
+
+def at_equal_loss(first: Run, a: DataFrame, second: Run, b: DataFrame, within: float) -> DataFrame:
+    """Return what the second run's probes found where the first had the same training loss.
+
+    The loss at a step is the mean of the five records around it; a step without five has none.
+
+    Args:
+        first: A run.
+        a: Its probed steps, ``step`` among the columns.
+        second: Another.
+        b: What its probes found.
+        within: How far apart losses may be, in nats.
+
+    Returns:
+        Rows of ``b``, once for each step of ``a`` to which their loss is the nearest, with that as
+        their ``step``.
+    """
+    mine, theirs = (_losses(run, rows).sort("loss") for run, rows in ((first, a), (second, b)))
+    nearest = mine.join_asof(
+        theirs.rename({"step": "second"}), on="loss", strategy="nearest", tolerance=within
+    )
+    matched = nearest.drop_nulls().select("step", "second")
+    return b.rename({"step": "second"}).join(matched, on="second")
+
+
+def _losses(run: Run, probed: DataFrame) -> DataFrame:
+    rows = run.metric("train/loss").select("step", loss=col("value").rolling_mean(5, center=True))
+    return rows.drop_nulls().drop_nans().join(probed.select("step").unique(), on="step")
 
 
 def median(values: polars.Series) -> float:

@@ -91,16 +91,48 @@ def noisy_unstable(cells: Cells, lr: float, sites: Sequence[str]) -> Finding:
     That has one distribution a layer, which enters its non-linearity.
     """
     standard, noisy = cells.of("vgg", optim__lr=lr), cells.of("vgg_noisy", optim__lr=lr)
+    what = "step-to-step change of mean over spread, noisy / standard"
+    return Finding(
+        [
+            ratio(site, what, _drifts(standard, "after_noise", noisy, site), "greater")
+            for site in sites
+        ]
+    )
 
-    def judged(site: str) -> Component:
-        def change(a: Run, b: Run) -> float:
-            enters = drift(a, "after_noise")
-            return median_log_ratio(enters, drift(b, site), "mean", ["step", "layer"])
 
-        what = "step-to-step change of mean over spread, noisy / standard"
-        return ratio(site, what, pairs(standard, noisy, change), "greater")
+@claim
+def stable_distributions(cells: Cells, lr: float, sites: Sequence[str]) -> Finding:
+    """Compare BatchNorm's step-to-step change of means at each site with the standard network's."""
+    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
+    what = "step-to-step change of mean over spread, BatchNorm / standard"
+    return Finding(
+        [
+            ratio(site, what, _drifts(standard, "after_noise", normalised, site), "less")
+            for site in sites
+        ]
+    )
 
-    return Finding([judged(site) for site in sites])
+
+@claim
+def noise_unsettles(cells: Cells, lr: float) -> Finding:
+    """Compare the change of what enters the norms, with noise after them and without."""
+    site, normalised, noisy = (
+        "before_norm",
+        *(cells.of(model, optim__lr=lr) for model in ("vgg_bn", "vgg_noisy")),
+    )
+    what = "step-to-step change of mean over spread before the norm, noisy / BatchNorm"
+    return Finding([ratio("", what, _drifts(normalised, site, noisy, site), "greater")])
+
+
+def _drifts(
+    first: Mapping[int, Run], at: str, second: Mapping[int, Run], site: str
+) -> dict[int, float]:
+    """Return each seed's median log ratio, over steps and layers, of how far means move."""
+    return pairs(
+        first,
+        second,
+        lambda a, b: median_log_ratio(drift(a, at), drift(b, site), "mean", ["step", "layer"]),
+    )
 
 
 @claim

@@ -75,7 +75,12 @@ def _curve(run: Run) -> numpy.ndarray:
 
 
 def _crossing(curve: numpy.ndarray, level: float) -> float:
-    """Return the test accuracy where the training accuracy first reaches a level."""
+    """Return the test accuracy where the training accuracy first reaches a level.
+
+    NaN where it is beyond the level at the first evaluation.
+    """
+    if curve[0, 0] > level:
+        return math.nan
     after = int(numpy.argmax(curve[:, 0] >= level))
     (x0, y0), (x1, y1) = curve[max(after - 1, 0)], curve[after]
     share = (level - x0) / (x1 - x0) if x1 > x0 else 1.0

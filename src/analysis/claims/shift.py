@@ -3,18 +3,23 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 
-import polars
 from polars import DataFrame, col
 
 from src.analysis.claims.cells import Cells, Run, pairs
-from src.analysis.claims.measures import median_difference, median_log_ratio
+from src.analysis.claims.measures import (
+    Window,
+    at_equal_loss,
+    median_difference,
+    median_log_ratio,
+)
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
 from src.analysis.claims.verdict import Finding, difference, ratio
-from src.analysis.statistics import first_reached
 
 _AT = ["step", "layer"]
+_WHOLE: Window = (0.0, math.inf)
 
 
 @claim
@@ -45,20 +50,39 @@ def shift_dln(cells: Cells, lrs: Sequence[float], margin: float, cosine_margin: 
 
 
 @claim
-def shift_equal_loss(cells: Cells, lrs: Sequence[float], margin: float, losses: int) -> Finding:
+def shift_equal_loss(cells: Cells, lrs: Sequence[float], margin: float, within: float) -> Finding:
     """Compare the l2 difference not at equal steps but at equal training losses."""
+
+    def change(a: Run, b: Run) -> float:
+        first, second = _shift(a), _shift(b)
+        matched = at_equal_loss(a, first, b, second, within)
+        return median_log_ratio(first, matched, "l2", _AT)
 
     def judged(cells: Cells, lr: float) -> Component:
         standard, normalised = (cells.of(m, optim__lr=lr) for m in ("vgg", "vgg_bn"))
         return ratio(
             f"LR {lr:g}",
             "l2 shift at equal training loss, BatchNorm / standard",
-            pairs(standard, normalised, lambda a, b: _at_equal_losses(a, b, losses)),
+            pairs(standard, normalised, change),
             "not less",
             margin=margin,
         )
 
     return _at_each(cells, lrs, judged)
+
+
+@claim
+def shift_over_training(
+    cells: Cells, lr: float, margin: float, cosine_margin: float, windows: Sequence[float]
+) -> Finding:
+    """Compare all three in each part of training."""
+    nets, parts = ("vgg", "vgg_bn"), [*pairwise(windows)]
+    lengths = [
+        _length(column, margin, nets, cells, lr, part)
+        for column in ("l2", "relative")
+        for part in parts
+    ]
+    return Finding([*lengths, *(_turn(cosine_margin, nets, cells, lr, part) for part in parts)])
 
 
 def _at_each(
@@ -68,71 +92,47 @@ def _at_each(
 
 
 def _length(
-    column: str, margin: float, nets: tuple[str, str], cells: Cells, lr: float
+    column: str,
+    margin: float,
+    nets: tuple[str, str],
+    cells: Cells,
+    lr: float,
+    window: Window = _WHOLE,
 ) -> Component:
     return ratio(
-        f"{column} at LR {lr:g}",
+        f"{column} at LR {lr:g}{_told(window)}",
         f"{column} shift, BatchNorm / standard",
         pairs(
             cells.of(nets[0], optim__lr=lr),
             cells.of(nets[1], optim__lr=lr),
-            lambda a, b: median_log_ratio(_shift(a), _shift(b), column, _AT),
+            lambda a, b: median_log_ratio(_shift(a, window), _shift(b), column, _AT),
         ),
         "not less",
         margin=margin,
     )
 
 
-def _turn(margin: float, nets: tuple[str, str], cells: Cells, lr: float) -> Component:
+def _turn(
+    margin: float, nets: tuple[str, str], cells: Cells, lr: float, window: Window = _WHOLE
+) -> Component:
     return difference(
-        f"cosine at LR {lr:g}",
+        f"cosine at LR {lr:g}{_told(window)}",
         "cosine of the gradients, BatchNorm - standard",
         pairs(
             cells.of(nets[0], optim__lr=lr),
             cells.of(nets[1], optim__lr=lr),
-            lambda a, b: median_difference(_shift(a), _shift(b), "cosine", _AT),
+            lambda a, b: median_difference(_shift(a, window), _shift(b), "cosine", _AT),
         ),
         "not greater",
         margin=margin,
     )
 
 
-def _shift(run: Run) -> DataFrame:
+def _shift(run: Run, window: Window = _WHOLE) -> DataFrame:
     """Return the shift of the layers that have one: before the first no parameter moves."""
-    return run.rows("ics").filter(col("layer") >= 2)
+    low, high = (share * run.steps for share in window)
+    return run.rows("ics").filter(col("layer") >= 2, col("step") >= low, col("step") < high)
 
 
-def _at_equal_losses(first: Run, second: Run, losses: int) -> float:
-    """Return the median log ratio over layers and losses that both runs pass through."""
-    a, b = _smoothed(first), _smoothed(second)
-    if a.is_empty() or b.is_empty():
-        return math.nan
-    a_losses, b_losses = a["value"].to_list(), b["value"].to_list()
-    high, low = min(a_losses[0], b_losses[0]), max(min(a_losses), min(b_losses))
-    if not low < high:
-        return math.nan
-    levels = [high + (low - high) * i / losses for i in range(1, losses + 1)]
-    return median_log_ratio(
-        _at_losses(first, a, levels), _at_losses(second, b, levels), "l2", ["level", "layer"]
-    )
-
-
-def _smoothed(run: Run) -> DataFrame:
-    """Return the mean of five recorded training losses."""
-    rows = run.metric("train/loss")
-    return rows.with_columns(col("value").rolling_mean(5)).drop_nulls().drop_nans()
-
-
-def _at_losses(run: Run, smoothed: DataFrame, levels: Sequence[float]) -> DataFrame:
-    """Return the shift at the probed step nearest to where each loss is first reached."""
-    rows = _shift(run)
-    probed = rows["step"].unique().sort()
-    if probed.is_empty():
-        return rows.with_columns(level=polars.lit(None, polars.Int64))
-    found = []
-    falling = (-smoothed["value"]).to_list()
-    for number, level in enumerate(levels):
-        step = first_reached(smoothed["step"].to_list(), falling, -level, points=1)
-        nearest = probed[int((probed - step).abs().arg_min() or 0)]
-        found.append(rows.filter(col("step") == nearest).with_columns(level=polars.lit(number)))
-    return polars.concat(found)
+def _told(window: Window) -> str:
+    return "" if window == _WHOLE else ", {:.0%} to {:.0%} of training".format(*window)

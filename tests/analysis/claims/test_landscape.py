@@ -125,6 +125,73 @@ class TestGap:
         }
 
 
+class TestEachStep:
+    def test_a_gap_at_large_steps_alone(self, folder, compared):
+        def make(place, w):
+            found = rows(STEPS, beta=20.0 * w)
+            sizes = {0.05: 1.0, 0.1: 0.7, 0.2: 0.5, 0.4: 0.25}
+            if place:
+                found["beta"] = [
+                    beta * sizes[round(eta, 3)]
+                    for beta, eta in zip(found["beta"], found["eta"], strict=True)
+                ]
+            return found
+
+        compared(make)
+        assert folder.judged("beta").effect == pytest.approx(1, rel=0.01)
+        result = folder.judged("beta_each_step")
+        late = [part for part in result.components if "67% to 100%" in part.label]
+        assert [part.label.split(",")[0] for part in late] == ["0.5 LR", "1 LR", "2 LR", "4 LR"]
+        assert [part.effect for part in late] == pytest.approx([1, 0.7, 0.5, 0.25], rel=0.01)
+        assert [part.verdict for part in late] == ["inconclusive", *["supported"] * 3]
+        assert result.verdict == "inconclusive"
+
+
+class TestEqualLoss:
+    """The landscape is as rough as the loss is high, and BatchNorm's falls twice as fast."""
+
+    def write(self, folder, gap):
+        for seed in folder.seeds:
+            for model, rate, factor in (("vgg", 1.0, 1.0), ("vgg_bn", 2.0, gap)):
+                by = factor * folder.wobble(seed) if model == "vgg_bn" else 1.0
+                records = range(0, folder.steps, 10)
+                losses = [2 * math.exp(-rate * step / 1000) for step in records]
+                found = [rows([s], *[by * losses[s // 10]] * 2) for s in STEPS]
+                table = {k: [v for part in found for v in part[k]] for k in found[0]}
+                metrics = folder.metric("train/loss", records, losses)
+                tables = {"landscape": table, "metrics": metrics}
+                folder.write(model, seed, tables, sweep="fig4_landscape")
+
+    @pytest.mark.parametrize(
+        ("gap", "verdict"), [(1.0, "inconclusive"), (0.3, "supported"), (3.0, "contradicted")]
+    )
+    def test_verdicts(self, folder, gap, verdict):
+        self.write(folder, gap)
+        assert folder.judged("loss_variation").effect < 0.5 * gap
+        result = folder.judged("landscape_equal_loss")
+        assert result.verdict == verdict and len(result.components) == 3
+        for part in result.components:
+            assert part.effect == pytest.approx(gap, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("at_start", "on_the_way", "verdict"),
+    [(1, 0.3, "inconclusive"), (0.3, 0.3, "supported"), (0.3, 3, "contradicted")],
+)
+def test_the_largest_gradient_is_at_the_start_or_on_the_way(
+    folder, compared, at_start, on_the_way, verdict
+):
+    def make(place, w):
+        found = rows(STEPS, gradient=(at_start if place else 1.0) * w)
+        found["grad_norm_at"] = [(on_the_way if place else 1.0) * w] * len(found["step"])
+        return found
+
+    compared(make)
+    result = folder.judged("largest_gradient")
+    assert result.verdict == verdict
+    assert result.effect == pytest.approx(max(at_start, on_the_way), rel=0.01)
+
+
 class TestRelative:
     @pytest.mark.parametrize(
         ("size", "verdict"), [(0.3, "supported"), (3.0, "contradicted"), (1.0, "inconclusive")]

@@ -130,6 +130,39 @@ class TestNoisyUnstable:
         assert folder.judged("noisy_unstable").verdict == "not run"
 
 
+class TestSteadiness:
+    """What moves before the norm: less than without BatchNorm, more where noise follows."""
+
+    @staticmethod
+    def write(folder, model, seed, **sites):
+        tables = {"activations": TestNoisyUnstable.activations(sites)}
+        folder.write(model, seed, tables, sweep="fig2_noise")
+
+    @pytest.mark.parametrize(
+        ("before_norm", "after_norm", "verdict"),
+        [(0.01, 0.001, "supported"), (0.5, 0.5, "contradicted"), (0.5, 0.001, "mixed")],
+    )
+    def test_against_the_standard_network(self, folder, before_norm, after_norm, verdict):
+        for seed in folder.seeds:
+            own = 0.1 * folder.wobble(seed)
+            self.write(folder, "vgg", seed, before_norm=9.0, after_noise=own)
+            self.write(folder, "vgg_bn", seed, before_norm=before_norm, after_norm=after_norm)
+        result = folder.judged("stable_distributions")
+        assert result.verdict == verdict
+        assert result.components[0].effect == pytest.approx(before_norm / 0.1, rel=0.01)
+
+    @pytest.mark.parametrize(
+        ("noisy", "verdict"), [(0.8, "supported"), (0.01, "contradicted"), (0.1, "inconclusive")]
+    )
+    def test_against_batch_norm_without_noise(self, folder, noisy, verdict):
+        for seed in folder.seeds:
+            self.write(folder, "vgg_bn", seed, before_norm=0.1 * folder.wobble(seed))
+            self.write(folder, "vgg_noisy", seed, before_norm=noisy, after_noise=9.0)
+        result = folder.judged("noise_unsettles")
+        assert (result.verdict, result.seeds) == (verdict, 5)
+        assert result.effect == pytest.approx(noisy / 0.1, rel=0.01)
+
+
 class TestPlainNoiseStops:
     @pytest.mark.parametrize(
         ("noisy", "plain", "verdict"),

@@ -36,6 +36,15 @@ class TestRegularises:
         # at 0.6: halfway from 0.4 to 0.702 on average, less 0.5
         assert folder.judged("regularises").effect == pytest.approx(100 * (0.551 - 0.5))
 
+    def test_a_network_beyond_the_level_at_its_first_evaluation_tells_nothing(self, folder):
+        for seed in folder.seeds:
+            a = self.evaluated(folder, [0.2, 0.6], [0.3, 0.5 + 0.01 * seed])
+            b = self.evaluated(folder, [0.7 if seed == 1 else 0.5, 0.9], [0.6, 0.7])
+            folder.write("vgg", seed, {"metrics": a}, sweep="fig1_training")
+            folder.write("vgg_bn", seed, {"metrics": b}, sweep="fig1_training")
+        result = folder.judged("regularises")
+        assert list(result.values) == [0, 2, 3, 4]
+
 
 class TestRegularisationGain:
     @pytest.mark.parametrize(

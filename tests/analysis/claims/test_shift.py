@@ -104,6 +104,38 @@ class TestEqualLoss:
         assert folder.judged("shift_equal_loss").verdict == "not run"
 
 
+class TestOverTraining:
+    @staticmethod
+    def write(folder, early, late):
+        """Write shifts; BatchNorm's change after a third of training, as (length, turn)."""
+        for seed in folder.seeds:
+            steps = list(range(0, folder.steps, 100))
+            for model, own in (("vgg", [(1.0, 0.5)] * 30), ("vgg_bn", [early] * 10 + [late] * 20)):
+                by = folder.wobble(seed) if model == "vgg_bn" else 1.0
+                lengths = [length * by for length, _ in own]
+                ics = {"step": steps, "layer": [2] * 30, "l2": lengths, "relative": lengths}
+                ics["cosine"] = [turn * by for _, turn in own]
+                folder.write(model, seed, {"ics": ics}, sweep="fig3_ics_vgg")
+
+    @pytest.mark.parametrize(
+        ("early", "late", "verdict"),
+        [
+            ((2.0, 0.2), (1.5, 0.4), "supported"),
+            ((0.5, 0.7), (0.5, 0.7), "contradicted"),
+            ((2.0, 0.2), (0.5, 0.7), "mixed"),
+        ],
+    )
+    def test_each_part_counts(self, folder, early, late, verdict):
+        self.write(folder, early, late)
+        result = folder.judged("shift_over_training")
+        assert result.verdict == verdict and len(result.components) == 12
+        parts = {part.label: part.effect for part in result.components}
+        assert parts["relative at LR 0.1, 7% to 33% of training"] == pytest.approx(early[0], 0.01)
+        assert parts["cosine at LR 0.1, 67% to 100% of training"] == pytest.approx(
+            late[1] - 0.5, abs=0.01
+        )
+
+
 class TestDeepLinear:
     @pytest.mark.parametrize(
         ("sizes", "cosine", "verdict"),

@@ -199,3 +199,18 @@ class TestMlpFaster:
                 tables = {"metrics": folder.metric("val/accuracy", steps, values)}
                 folder.write(model, seed, tables, sweep="ioffe_mlp")
         assert folder.judged("mlp_faster").verdict == verdict
+
+    @pytest.mark.parametrize(
+        ("standard", "normalised", "bound"),
+        [(1000, 50, "at most"), (50, 1000, "at least"), (50, 50, None), (1000, 300, None)],
+    )
+    def test_who_is_there_at_the_first_evaluation_was_there_before(
+        self, folder, standard, normalised, bound
+    ):
+        for seed in folder.seeds:
+            for model, at in (("mlp", standard), ("mlp_bn", normalised)):
+                steps = range(50, folder.steps, 50)
+                values = [0.9 if step >= at else 0.1 for step in steps]
+                tables = {"metrics": folder.metric("val/accuracy", steps, values)}
+                folder.write(model, seed, tables, sweep="ioffe_mlp")
+        assert {part.bound for part in folder.judged("mlp_faster").components} == {bound}
