@@ -6,6 +6,8 @@ from src.analysis.claims import Result
 from src.analysis.page import words
 from src.analysis.page.report import Report
 
+_OLDER = "some of its runs began before the rule was fixed"
+
 
 def markdown(report: Report) -> str:
     """Return ``report.md``; figures are linked as ``figures/*.svg``."""
@@ -17,7 +19,8 @@ def markdown(report: Report) -> str:
             words.interval(r),
             r.seeds,
             words.number(r.p if r.p_holm is None else r.p_holm),
-            "confirmatory" if r.confirmatory else "exploratory",
+            ("confirmatory" if r.confirmatory else "exploratory")
+            + (f"; {_OLDER}" if r.older_than_rule else ""),
         ]
         for r in report.results
     ]
@@ -71,7 +74,7 @@ def summary(results: Sequence[Result]) -> str:
             words.effect(r),
             words.interval(r),
             r.seeds,
-            "; ".join(filter(None, (r.effect_label, r.note))),
+            "; ".join(filter(None, (r.effect_label, r.note, _OLDER if r.older_than_rule else ""))),
         ]
         for r in results
         if r.confirmatory

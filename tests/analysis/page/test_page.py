@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from markupsafe import escape
 from src.analysis.claims import to_json
 from src.analysis.page import words
 from src.analysis.page.html import html
-from src.analysis.page.markdown import markdown
+from src.analysis.page.markdown import markdown, summary
 from src.analysis.page.report import Report, compiled
 
 HOSTILE = "<script>alert(1)</script>\"'|`$x$&amp;\n# no heading"
@@ -168,6 +169,13 @@ def test_what_a_run_says_is_text_and_never_markup(hostile: Report) -> None:
 def test_a_hostile_name_is_text_in_a_figure_too(hostile: Report) -> None:
     svg = next(d.svg for d in hostile.figures if d.figure.name == "init_sensitivity")
     assert "&lt;script&gt;alert(1)" in svg and "<script" not in svg
+
+
+def test_markdown_says_which_claims_rest_on_runs_older_than_their_rule(report: Report) -> None:
+    results = [replace(r, older_than_rule=not n) for n, r in enumerate(report.results)]
+    for text in (markdown(replace(report, results=results)), summary(results)):
+        (line,) = (line for line in text.splitlines() if "began before the rule" in line)
+        assert results[0].confirmatory and f"| {results[0].sentence} |" in line
 
 
 def test_markdown_keeps_its_tables_and_has_no_html(hostile: Report) -> None:
