@@ -113,9 +113,11 @@ def _named(under: Sequence[_Judged]) -> list[Reading]:
     return [
         Reading(
             reading=", ".join(f"{k}={label[k]}" for k in varied if k in label) or "the only one",
+            label=judged.shown.label,
             verdict=judged.verdict,
             effect=judged.shown.effect,
             interval=judged.shown.interval,
+            bound=judged.shown.bound,
             seeds=judged.shown.seeds,
         )
         for judged, label in zip(under, labels, strict=True)
@@ -127,7 +129,7 @@ def _absent(finding: Finding) -> Iterator[str]:
     """Say which parts could not be judged."""
     for part in finding.components:
         if part.verdict == "not run":
-            why = "neither got there" if part.seeds else "not run"
+            why = "neither got there" if part.seeds else "no seed tells"
             yield f"{part.label}: {why}"
 
 

@@ -66,7 +66,7 @@ def steps_to(run: Run, level: float, accuracy: str) -> float:
     Args:
         run: The run; a diverged one may have reached it before.
         level: The accuracy, a fraction.
-        accuracy: ``minibatch``: the mean of five recorded minibatches, as the paper plots it; else
+        accuracy: ``minibatch``: the mean of five recorded minibatches; else
             the metric whose first value at the level counts.
     """
     smoothed = accuracy == "minibatch"

@@ -45,9 +45,11 @@ class Reading:
     """The verdict under one reading of what the paper leaves open."""
 
     reading: str
+    label: str  # the part whose numbers these are
     verdict: Verdict
     effect: float | None
     interval: Interval | None
+    bound: Literal["at least", "at most"] | None
     seeds: int
 
 

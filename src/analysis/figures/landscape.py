@@ -165,8 +165,11 @@ _READ = (
 )
 _EDGE = (
     "Dotted: 2/LR, the edge of stability at which full-batch descent hovers, with BatchNorm or "
-    "without; with step sizes from LR/2 on it is also 1 over the smallest step, at which beta "
-    "saturates when the gradient vanishes. A plateau on that line says nothing of smoothness. "
+    "without. A plateau on that line says nothing of smoothness. "
+)
+_SMALLEST = (
+    "With step sizes from LR/2 on it is also 1 over the smallest step, at which beta saturates "
+    "when the gradient vanishes. "
 )
 _VGG_LP, _DLN_LP = (_models(n, "bn", "l1", "l2", "linf") for n in ("vgg", "dln"))
 FIGURES: Sequence[Figure] = (
@@ -176,9 +179,12 @@ FIGURES: Sequence[Figure] = (
         "Santurkar et al. 2018, Fig. 4",
         "fig4_landscape",
         Design(_models("vgg", "bn"), 0.1, (0.5, 4), _FIG4, None, False),
-        _READ + _EDGE + "To see: how far apart the two networks are in the middle of training, not "
-        "at single spikes. The paper's loss starts two nats above ours, most likely by an L2 "
-        "penalty within it.",
+        _READ
+        + _EDGE
+        + _SMALLEST
+        + "To see: how far apart the two networks are in the middle of training, not "
+        "at single spikes. Why the paper's loss starts two nats above ours is left open; with "
+        "reading=fig4a it begins there.",
     ),
     _figure(
         "fig4_relative",
@@ -209,7 +215,7 @@ FIGURES: Sequence[Figure] = (
         Design(_VGG_LP, 0.1, (0.5, 4), {}, _progress(_VGG_LP, 0.1, True), False),
         "As Fig. 4, for norms that divide by an average l1, l2 or l-infinity norm. To see: whether "
         "each of them is as smooth as BatchNorm. Bands: each edge the median over seeds. The "
-        "paper's bands of these networks could not be read off. " + _EDGE,
+        "paper's bands of these networks could not be read off. " + _EDGE + _SMALLEST,
     ),
     _figure(
         "fig13_landscape_lp_dln",

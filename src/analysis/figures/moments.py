@@ -98,7 +98,8 @@ FIGURES = (
         "the recorded units, then median and range over seeds. The paper draws one unit, with "
         "the sign, on linear axes. To see: noisy BatchNorm's mean jumps by about a third in "
         "every step, the mean distance of two draws from U(-0.5, 0.5), as in the paper; that is "
-        "the injected noise itself.",
+        "the injected noise itself. The claims measure changes over a unit's spread, and before "
+        "the norm, which are not drawn.",
         _gather,
         draw,
         told,

@@ -80,6 +80,7 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
                     f"{share} %", (step, value), (3, 0), textcoords="offset points", va="center"
                 )
         ax.set(title=f"input of a sigmoid, {style.look(variant).name}", xlabel="step")
+        ax.sharey(figure.axes[1])
     handles = [style.handle(model) for model in sorted(set(data["variant"]), key=style.rank)]
     whose = set(data["whose"])
     handles += style.notes(style.PAPERS in whose, curves.ENDED in whose)
@@ -94,12 +95,13 @@ FIGURES = (
         "A sigmoid network with and without BatchNorm",
         "Ioffe & Szegedy 2015, Fig. 1",
         "ioffe_mlp",
-        "Three hidden layers of 100 sigmoid units. Left: test accuracy. Right: the 15th, 50th "
-        "and 85th percentiles of the input of one sigmoid of the last hidden layer, drawn at "
-        "random and the same in both networks. Line and band: median and range over seeds; the "
-        "paper's few readable points dashed, cut where our runs end. To see: how much sooner "
-        "BatchNorm learns, and whether its input is the steadier. The paper trains 50,000 steps "
-        "on binary MNIST and states neither learning rate nor the spread of its initial weights.",
+        "Three hidden layers of 100 sigmoid units. Left: test accuracy, median and range "
+        "over seeds; the paper's few readable points dashed where the data are its own, cut where "
+        "our runs end. Then the 15th, 50th and 85th percentiles of the input of one sigmoid of "
+        "the last hidden layer, drawn at random and the same in both networks. To see: how "
+        "much sooner BatchNorm learns, and whether its input is the steadier. The paper "
+        "trains 50,000 steps on binary MNIST and states neither learning rate nor the spread of "
+        "its initial weights.",
         _gather,
         draw,
         told,

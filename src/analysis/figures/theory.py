@@ -31,8 +31,11 @@ def _gather(source: Source) -> Gathered | None:
         return None
     columns = ["step", "quantity", "value"]
     rows = source.rows(selection, "theory", columns, col("quantity").is_in(list(PARTS)))
+    if rows.is_empty():
+        return None
+    measured = selection.where(col("run").is_in(rows["run"].unique().to_list()))
     found = parts(rows).with_columns(panel=col("quantity"))
-    return None if rows.is_empty() else Gathered(selection, points(found, selection))
+    return Gathered(measured, points(found, measured))
 
 
 def draw(data: DataFrame) -> matplotlib.figure.Figure:

@@ -210,8 +210,8 @@ FIGURES = (
             )
         ],
         "Noisy BatchNorm injects shift anew at every step. To see: whether it still trains like "
-        "BatchNorm rather than like the standard network, and that the same noise alone stops the "
-        "standard network, which the paper says in a sentence and does not draw. "
+        "BatchNorm rather than like the standard network, and whether the same noise alone stops "
+        "the standard network, which the paper says in a sentence and does not draw. "
         + _AXIS
         + _WINDOWS,
     ),

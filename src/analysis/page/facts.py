@@ -98,8 +98,17 @@ def _settings(table: DataFrame) -> Iterator[str]:
 def readings(table: DataFrame) -> list[Spread]:
     """Return what the runs chose where the papers are silent, the commonest value first."""
     noisy = table.filter(col("model.name").str.contains("noisy"))
+    network = col("model.name").str.split("_").list.first()
+
+    def having(key: str) -> DataFrame:
+        """Return the runs of the networks that have a setting."""
+        if key.startswith("noise."):
+            return noisy
+        networks = table.filter(col(key).is_not_null()).select(network).to_series().unique()
+        return table.filter(network.is_in(networks.to_list()))
+
     return [
-        Spread(key, what, _counted(noisy if key.startswith("noise.") else table, key))
+        Spread(key, what, _counted(having(key), key))
         for key, what in READINGS.items()
         if key in table.columns
     ]

@@ -15,7 +15,7 @@ def markdown(report: Report) -> str:
         [
             _verdict(r),
             r.sentence,
-            words.effect(r) + (f" ({r.effect_label})" if r.effect is not None else ""),
+            words.effect(r) + (f" ({about})" if (about := _about(r)) else ""),
             words.interval(r),
             r.seeds,
             words.number(r.p if r.p_holm is None else r.p_holm),
@@ -26,7 +26,7 @@ def markdown(report: Report) -> str:
     ]
     heads = ["verdict", "claim", "effect", "95 %", "paired seeds", "p", "kind"]
     readings = [
-        [r.id, x.reading, x.verdict, words.number(x.effect), words.interval(x), x.seeds]
+        [r.id, x.reading, x.verdict, words.effect(x), x.label, words.interval(x), x.seeds]
         for r in report.results
         for x in r.readings
     ]
@@ -41,9 +41,9 @@ def markdown(report: Report) -> str:
         "## Claims",
         _table(heads, claims),
         "## What would change our mind",
-        "\n".join(f"- {_text(r.sentence)} {_text(r.would_change)}" for r in report.results),
+        "\n".join(f"- **{_text(r.sentence)}** {_text(r.would_change)}" for r in report.results),
         "## Verdicts by reading",
-        _table(["claim", "reading", "verdict", "effect", "95 %", "seeds"], readings),
+        _table(["claim", "reading", "verdict", "effect", "of", "95 %", "seeds"], readings),
         "## Figures",
         *(
             f"### {drawing.figure.title}\n\n{drawing.figure.source}. {_text(drawing.setting)}.\n\n"
@@ -74,13 +74,18 @@ def summary(results: Sequence[Result]) -> str:
             words.effect(r),
             words.interval(r),
             r.seeds,
-            "; ".join(filter(None, (r.effect_label, r.note, _OLDER if r.older_than_rule else ""))),
+            "; ".join(filter(None, (_about(r), _OLDER if r.older_than_rule else ""))),
         ]
         for r in results
         if r.confirmatory
     ]
     counts = f"{words.plural(len(results), 'claim')} in all: {words.tally(results)}."
     return f"{_table(heads, rows)}\n\n{counts}"
+
+
+def _about(result: Result) -> str:
+    """Say what the effect is, and what must be known of it."""
+    return "; ".join(filter(None, (result.effect_label, result.note)))
 
 
 def _verdict(result: Result) -> str:

@@ -22,8 +22,8 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
-def effect(result: Result | Component) -> str:
-    """Return the effect of a claim or a part of one; where runs were censored, the bound it is."""
+def effect(result: Result | Component | Reading) -> str:
+    """Return an effect; where runs were censored, the bound it is."""
     return f"{result.bound} {number(result.effect)}" if result.bound else number(result.effect)
 
 
