@@ -10,6 +10,7 @@ from polars import DataFrame, col, max_horizontal
 
 from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import (
+    WHOLE,
     Window,
     at_equal_loss,
     late_loss,
@@ -220,7 +221,7 @@ def _part(
     second: Mapping[int, Run],
     steps: Steps | None = None,
     within: float | None = None,
-    window: Window = (0.0, math.inf),
+    window: Window = WHOLE,
 ) -> Component:
     def gap(a: Run, b: Run) -> float:
         return _gap(column, a, b, cells.measured, steps, window, within)

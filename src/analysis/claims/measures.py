@@ -14,6 +14,7 @@ from src.analysis.claims.verdict import Direction, Finding, ratio
 from src.analysis.statistics import first_reached, steps_ratio
 
 Window = tuple[float, float]  # of training, in fractions of its steps
+WHOLE: Window = (0.0, math.inf)
 POINTS = 100  # percentage points in a fraction
 ERROR_OF_DIFFERENCE = math.sqrt(2)  # of two independent errors of 1
 
@@ -199,4 +200,4 @@ def over_training(
     parts = [
         judged(f"{low:.0%} to {high:.0%} of training", (low, high)) for low, high in pairwise(edges)
     ]
-    return Finding(parts, judged("all of training", (0.0, math.inf)))
+    return Finding(parts, judged("all of training", WHOLE))

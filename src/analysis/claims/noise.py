@@ -20,7 +20,7 @@ from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component, Verdict
 from src.analysis.claims.rulebook import rules
 from src.analysis.claims.training import beyond_training
-from src.analysis.claims.verdict import Finding, component, difference, ratio
+from src.analysis.claims.verdict import Direction, Finding, component, difference, ratio
 from src.analysis.statistics import ratio_of_means, steps_ratio
 
 
@@ -90,27 +90,13 @@ def noisy_unstable(cells: Cells, lr: float, sites: Sequence[str]) -> Finding:
 
     That has one distribution a layer, which enters its non-linearity.
     """
-    standard, noisy = cells.of("vgg", optim__lr=lr), cells.of("vgg_noisy", optim__lr=lr)
-    what = "step-to-step change of mean over spread, noisy / standard"
-    return Finding(
-        [
-            ratio(site, what, _drifts(standard, "after_noise", noisy, site), "greater")
-            for site in sites
-        ]
-    )
+    return _against_standard(cells, lr, sites, "vgg_noisy", "noisy", "greater")
 
 
 @claim
 def stable_distributions(cells: Cells, lr: float, sites: Sequence[str]) -> Finding:
     """Compare BatchNorm's step-to-step change of means at each site with the standard network's."""
-    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
-    what = "step-to-step change of mean over spread, BatchNorm / standard"
-    return Finding(
-        [
-            ratio(site, what, _drifts(standard, "after_noise", normalised, site), "less")
-            for site in sites
-        ]
-    )
+    return _against_standard(cells, lr, sites, "vgg_bn", "BatchNorm", "less")
 
 
 @claim
@@ -122,6 +108,20 @@ def noise_unsettles(cells: Cells, lr: float) -> Finding:
     )
     what = "step-to-step change of mean over spread before the norm, noisy / BatchNorm"
     return Finding([ratio("", what, _drifts(normalised, site, noisy, site), "greater")])
+
+
+def _against_standard(
+    cells: Cells, lr: float, sites: Sequence[str], model: str, name: str, direction: Direction
+) -> Finding:
+    """Compare a variant at each site with what enters the standard network's non-linearity."""
+    standard, other = cells.of("vgg", optim__lr=lr), cells.of(model, optim__lr=lr)
+    what = f"step-to-step change of mean over spread, {name} / standard"
+    return Finding(
+        [
+            ratio(site, what, _drifts(standard, "after_noise", other, site), direction)
+            for site in sites
+        ]
+    )
 
 
 def _drifts(

@@ -1,6 +1,5 @@
 """BatchNorm does not lower internal covariate shift, as the change of gradients."""
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
@@ -9,6 +8,7 @@ from polars import DataFrame, col
 
 from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import (
+    WHOLE,
     Window,
     at_equal_loss,
     median_difference,
@@ -19,7 +19,6 @@ from src.analysis.claims.result import Component
 from src.analysis.claims.verdict import Finding, difference, ratio
 
 _AT = ["step", "layer"]
-_WHOLE: Window = (0.0, math.inf)
 
 
 @claim
@@ -97,7 +96,7 @@ def _length(
     nets: tuple[str, str],
     cells: Cells,
     lr: float,
-    window: Window = _WHOLE,
+    window: Window = WHOLE,
 ) -> Component:
     return ratio(
         f"{column} at LR {lr:g}{_told(window)}",
@@ -113,7 +112,7 @@ def _length(
 
 
 def _turn(
-    margin: float, nets: tuple[str, str], cells: Cells, lr: float, window: Window = _WHOLE
+    margin: float, nets: tuple[str, str], cells: Cells, lr: float, window: Window = WHOLE
 ) -> Component:
     return difference(
         f"cosine at LR {lr:g}{_told(window)}",
@@ -128,11 +127,11 @@ def _turn(
     )
 
 
-def _shift(run: Run, window: Window = _WHOLE) -> DataFrame:
+def _shift(run: Run, window: Window = WHOLE) -> DataFrame:
     """Return the shift of the layers that have one: before the first no parameter moves."""
     low, high = (share * run.steps for share in window)
     return run.rows("ics").filter(col("layer") >= 2, col("step") >= low, col("step") < high)
 
 
 def _told(window: Window) -> str:
-    return "" if window == _WHOLE else ", {:.0%} to {:.0%} of training".format(*window)
+    return "" if window == WHOLE else ", {:.0%} to {:.0%} of training".format(*window)
