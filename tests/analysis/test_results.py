@@ -21,9 +21,9 @@ from src.runs.reading import Runs, read_runs
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "results"
 FINDINGS = PUBLISHED.parent / "findings.md"
-# [0.145](results/report.md "loss_variation | the part's label, seed 3"), part and seed at will
+# [0.145](results/report.md#loss_variation "the part's label, seed 3"), part and seed at will
 NUMBER = re.compile(
-    r"\[([^]]+)\]\(results/report\.md \"(\w+)(?: \| ([^\"]+?))?(?:, seed (\d+))?\"\)", re.S
+    r"\[([^]]+)\]\(results/report\.md#(\w+)(?: \"([^\"]*?)(?:(?:, )?seed (\d+))?\")?\)"
 )
 
 
@@ -186,7 +186,8 @@ class TestTheCommitted:
         rows = list(csv.DictReader((PUBLISHED / "claims.csv").read_text().splitlines()))
         for result, row in zip(committed[1], rows, strict=True):
             assert (row["id"], row["verdict"]) == (result.id, result.verdict)
-            (line,) = (line for line in page.splitlines() if f"| {result.sentence} |" in line)
+            link = f"| [{result.sentence}](#{result.id}) |"
+            (line,) = (line for line in page.splitlines() if link in line)
             cells = [cell.strip() for cell in line.split("|")]
             assert cells[1] == f"{words.MARKS[result.verdict]} **{result.verdict}**"
             assert cells[3].startswith(words.effect(result))
@@ -202,7 +203,7 @@ class TestTheCommitted:
         claims = {claim.id: claim for claim in committed[1]}
         page = FINDINGS.read_text()
         told = NUMBER.findall(page)
-        assert len(told) == page.count('](results/report.md "')
+        assert len(told) == page.count("](results/report.md#")
         for shown, claim, part, seed in told:
             assert " ".join(shown.split()) in numbers(claims[claim], part, seed), (claim, part)
         assert {name for name, claim in claims.items() if claim.confirmatory} <= {

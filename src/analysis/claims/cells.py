@@ -156,7 +156,8 @@ def pool(rule: Rule, runs: Runs, there: Mapping[str, Run]) -> tuple[list[Run], s
     table = runs.of(rule.sweep) if (started := rule.sweep in runs.sweeps) else runs.table
     names = set(table.filter(col("model.name").is_in(rule.models))["run"])
     found = [run for name, run in there.items() if name in names]
-    notes = [f"{rule.sweep} was not started: any run counts"] if found and not started else []
+    elsewhere = f"{rule.sweep} was not started: runs of other sweeps count"
+    notes = [elsewhere] if found and not started else []
     if left := len(names) - len(found):
         notes.append(f"{left} run{'s' * (left > 1)} not ended and left out")
     if missing := len(runs.missing(rule.sweep)):

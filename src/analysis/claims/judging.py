@@ -59,8 +59,6 @@ def _judged(rule: Rule, runs: Runs, there: Mapping[str, Run], scale: str | None)
     notes = [note]
     if others := [s for s in scales if s != chosen]:
         notes.append(f"there are runs at scale {', '.join(others)} too")
-    if not any(judged.shown for judged in under) and found:
-        notes.append("no seed has all that is compared, measured on one kind of machine")
     return _result(rule, chosen, under, notes)
 
 
@@ -72,8 +70,10 @@ def _under(rule: Rule, cells: Cells) -> _Judged:
 def _result(rule: Rule, scale: str | None, under: Sequence[_Judged], notes: list[str]) -> Result:
     main = next((judged for judged in under if judged.shown), under[0] if under else None)
     shown = main.shown if main else None
-    if main:
+    if main and shown:
         notes += [main.finding.note, *_absent(main.finding), *_departures(main.cells, rule)]
+    elif main:
+        notes.append("no seed has all that is compared, measured on one kind of machine")
     used = main.cells.used.values() if main and shown else ()
     return Result(
         id=rule.id,
@@ -88,7 +88,7 @@ def _result(rule: Rule, scale: str | None, under: Sequence[_Judged], notes: list
         paper=rule.paper,
         verdict=main.verdict if main else "not run",
         effect=shown.effect if shown else None,
-        effect_label=", ".join(filter(None, (shown.effect_label, shown.label))) if shown else "",
+        effect_label=": ".join(filter(None, (shown.label, shown.effect_label))) if shown else "",
         interval=shown.interval if shown else None,
         bound=shown.bound if shown else None,
         seeds=shown.seeds if shown else 0,
@@ -96,7 +96,7 @@ def _result(rule: Rule, scale: str | None, under: Sequence[_Judged], notes: list
         p=shown.p if shown else None,
         p_holm=None,
         diverged=main.cells.diverged() if main else {},
-        components=main.finding.components if main else [],
+        components=main.finding.parts if main else [],
         readings=_named([judged for judged in under if judged.shown]),
         note="; ".join(filter(None, notes)),
         would_change=rule.would_change,
@@ -130,7 +130,7 @@ def _absent(finding: Finding) -> Iterator[str]:
     for part in finding.components:
         if part.verdict == "not run":
             why = "neither got there" if part.seeds else "no seed tells"
-            yield f"{part.label}: {why}"
+            yield ": ".join(filter(None, (part.label, why)))
 
 
 def _departures(cells: Cells, rule: Rule) -> Iterator[str]:

@@ -80,6 +80,7 @@ def beta_each_step(
             replace(
                 _part(cells, "beta", standard, normalised, (step, step), window=window),
                 label=f"{step:g} LR, {window[0]:.0%} to {window[1]:.0%} of training",
+                effect_label="effective beta, BatchNorm / standard",
             )
             for step in steps
             for window in pairwise(windows)
@@ -226,8 +227,7 @@ def _part(
     def gap(a: Run, b: Run) -> float:
         return _gap(column, a, b, cells.measured, steps, window, within)
 
-    what = f"{_NAMES[column]}, BatchNorm / standard"
-    return ratio(_NAMES[column], what, pairs(first, second, gap), "less")
+    return ratio(_NAMES[column], "BatchNorm / standard", pairs(first, second, gap), "less")
 
 
 def _gap(

@@ -78,7 +78,7 @@ class Result:
         p: Of the test the verdict rests on, before Holm's correction.
         p_holm: After it; null for an exploratory claim.
         diverged: How many of the runs used diverged, by variant.
-        components: The parts of the claim.
+        components: The parts of the claim; where one number decides, that is the first.
         readings: The verdict under each reading that was run.
         note: What a reader must know of these numbers; may be empty.
         would_change: What would change our mind.

@@ -100,7 +100,7 @@ def _length(
 ) -> Component:
     return ratio(
         f"{column} at LR {lr:g}{_told(window)}",
-        f"{column} shift, BatchNorm / standard",
+        "shift, BatchNorm / standard",
         pairs(
             cells.of(nets[0], optim__lr=lr),
             cells.of(nets[1], optim__lr=lr),
@@ -116,7 +116,7 @@ def _turn(
 ) -> Component:
     return difference(
         f"cosine at LR {lr:g}{_told(window)}",
-        "cosine of the gradients, BatchNorm - standard",
+        "BatchNorm - standard",
         pairs(
             cells.of(nets[0], optim__lr=lr),
             cells.of(nets[1], optim__lr=lr),

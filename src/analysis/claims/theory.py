@@ -22,7 +22,7 @@ def theorem_parts(cells: Cells, lr: float, share: float) -> Finding:
             ),
             ratio(
                 "the factor gamma² / sigma²",
-                "gamma² / sigma², weighted by the units' gradients",
+                "weighted by the units' gradients",
                 {s: log(_typical(run, "factor_weighted")) for s, run in runs},
                 "less",
             ),

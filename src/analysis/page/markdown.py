@@ -1,8 +1,8 @@
 """The report as Markdown: for a repository, a pull request, a terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from src.analysis.claims import Result
+from src.analysis.claims import Component, Reading, Result
 from src.analysis.page import words
 from src.analysis.page.report import Report
 
@@ -14,22 +14,17 @@ def markdown(report: Report) -> str:
     claims = [
         [
             _verdict(r),
-            r.sentence,
-            words.effect(r) + (f" ({about})" if (about := _about(r)) else ""),
+            f"[{r.sentence}](#{r.id})",
+            words.effect(r),
             words.interval(r),
             r.seeds,
             words.number(r.p if r.p_holm is None else r.p_holm),
-            ("confirmatory" if r.confirmatory else "exploratory")
-            + (f"; {_OLDER}" if r.older_than_rule else ""),
+            _about(r),
         ]
         for r in report.results
     ]
-    heads = ["verdict", "claim", "effect", "95 %", "paired seeds", "p", "kind"]
-    readings = [
-        [r.id, x.reading, x.verdict, words.effect(x), x.label, words.interval(x), x.seeds]
-        for r in report.results
-        for x in r.readings
-    ]
+    heads = ["verdict", "claim", "effect", "95 %", "seeds", "p", "of what"]
+    drawn = {drawing.figure.name for drawing in report.figures}
     absent = [[f.title, f.source, f"`+sweeps={f.sweep}`"] for f in report.absent]
     states = ", ".join(f"{count} {state}" for state, count in report.states.items())
     parts = [
@@ -39,11 +34,10 @@ def markdown(report: Report) -> str:
         f"{report.fixed:%Y-%m-%d %H:%M}; {words.plural(report.older, 'claim')} rest on runs that "
         f"began before. Made {report.made['when']}.",
         "## Claims",
+        words.KEY,
         _table(heads, claims),
-        "## What would change our mind",
-        "\n".join(f"- **{_text(r.sentence)}** {_text(r.would_change)}" for r in report.results),
-        "## Verdicts by reading",
-        _table(["claim", "reading", "verdict", "effect", "of", "95 %", "seeds"], readings),
+        "## How each was judged",
+        *(_judged(r, drawn) for r in report.results),
         "## Figures",
         *(
             f"### {drawing.figure.title}\n\n{drawing.figure.source}. {_text(drawing.setting)}.\n\n"
@@ -68,14 +62,7 @@ def summary(results: Sequence[Result]) -> str:
     """Return the confirmatory verdicts, and how many there are of each in all, for a README."""
     heads = ["verdict", "claim", "effect", "95 %", "seeds", "of what"]
     rows = [
-        [
-            _verdict(r),
-            r.sentence,
-            words.effect(r),
-            words.interval(r),
-            r.seeds,
-            "; ".join(filter(None, (_about(r), _OLDER if r.older_than_rule else ""))),
-        ]
+        [_verdict(r), r.sentence, words.effect(r), words.interval(r), r.seeds, _about(r)]
         for r in results
         if r.confirmatory
     ]
@@ -83,12 +70,55 @@ def summary(results: Sequence[Result]) -> str:
     return f"{_table(heads, rows)}\n\n{counts}"
 
 
+def _judged(result: Result, drawn: Collection[str]) -> str:
+    """Return a claim's own section; its heading is what findings and the table link to."""
+    numbers = ["95 %", "seeds", "p", "each alone"]
+    parts = [
+        [
+            ": ".join(filter(None, (part.label, part.effect_label))),
+            _verdict(part),
+            words.effect(part),
+            words.interval(part),
+            part.seeds,
+            words.number(part.p),
+            words.each(part),
+        ]
+        for part in result.components
+    ]
+    readings = [
+        [x.reading, x.label, _verdict(x), words.effect(x), words.interval(x), x.seeds]
+        for x in result.readings
+    ]
+    told = {
+        "Measured": result.quantity,
+        "Rule": result.rule,
+        "The paper": result.paper,
+        "What would change our mind": result.would_change,
+        "Notes": "; ".join(filter(None, (result.note, _OLDER if result.older_than_rule else ""))),
+    }
+    kind = "confirmatory" if result.confirmatory else "exploratory"
+    scale = f", scale {result.scale}" if result.scale else ""
+    figure = f" [Figure](figures/{result.figure}.svg)." if result.figure in drawn else ""
+    pieces = [
+        f"### {result.id}",
+        f"**{_text(result.sentence)}** {_verdict(result)}; {kind}{scale}. "
+        f"{_text(result.source)}; sweep `{result.sweep}`.{figure}",
+        "\n".join(f"- {what}: {_text(text)}" for what, text in told.items() if text),
+        _table(["part", "verdict", "effect", *numbers], parts),
+        _table(["reading", "part", "verdict", "effect", *numbers[:2]], readings)
+        if len(readings) > 1
+        else "",
+    ]
+    return "\n\n".join(filter(None, pieces))
+
+
 def _about(result: Result) -> str:
     """Say what the effect is, and what must be known of it."""
-    return "; ".join(filter(None, (result.effect_label, result.note)))
+    older = _OLDER if result.older_than_rule else ""
+    return "; ".join(filter(None, (result.effect_label, words.parts(result), result.note, older)))
 
 
-def _verdict(result: Result) -> str:
+def _verdict(result: Result | Component | Reading) -> str:
     return f"{words.MARKS[result.verdict]} **{result.verdict}**"
 
 

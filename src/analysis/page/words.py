@@ -1,7 +1,8 @@
 """Numbers and verdicts as a reader sees them, in the page, in report.md and in the terminal."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from src.analysis.claims import Component, Reading, Result
 
@@ -13,6 +14,14 @@ MARKS = {
     "inconclusive": "?",
     "not run": DASH,
 }
+KEY = (
+    "Intervals are over seeds, paired, at 95 %. A claim is supported, or contradicted, where its "
+    "interval lies as its rule says; mixed where parts of it say the opposite of each other; "
+    "inconclusive where an interval leaves it open, a part has no runs, or there are fewer than "
+    "five paired seeds. The effect shown is of the part the verdict rests on; p is of that part's "
+    "test, against what the rule compares it with. Confirmatory claims were named before the runs "
+    "and form one family, their p corrected by Holm's method; the rest are exploratory."
+)
 
 
 def number(value: float | None) -> str:
@@ -35,16 +44,28 @@ def interval(result: Result | Component | Reading) -> str:
     return f"{number(low)} to {number(high)}"
 
 
-def each(result: Result) -> str:
+def each(result: Result | Component) -> str:
     """Return what each seed alone says; where runs were censored, the bounds these are."""
     alone = ", ".join(f"{number(value)} (seed {seed})" for seed, value in result.values.items())
     return f"{result.bound} {alone}" if result.bound and alone else alone
 
 
+def parts(result: Result) -> str:
+    """Say what came of the parts of a claim, where these are not of one verdict."""
+    counts = _counted(part.verdict for part in result.components)
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts)
+    return f"of {len(result.components)} parts {told}" if len(counts) > 1 else ""
+
+
 def tally(results: Sequence[Result]) -> str:
     """Say how many claims have each verdict."""
-    counts = [(v, sum(r.verdict == v for r in results)) for v in MARKS]
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
+    counts = _counted(result.verdict for result in results)
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts)
+
+
+def _counted(verdicts: Iterable[str]) -> list[tuple[str, int]]:
+    counts = Counter(verdicts)
+    return [(verdict, counts[verdict]) for verdict in MARKS if counts[verdict]]
 
 
 def plural(count: int, thing: str) -> str:

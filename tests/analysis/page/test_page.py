@@ -174,8 +174,17 @@ def test_a_hostile_name_is_text_in_a_figure_too(hostile: Report) -> None:
 def test_markdown_says_which_claims_rest_on_runs_older_than_their_rule(report: Report) -> None:
     results = [replace(r, older_than_rule=not n) for n, r in enumerate(report.results)]
     for text in (markdown(replace(report, results=results)), summary(results)):
-        (line,) = (line for line in text.splitlines() if "began before the rule" in line)
-        assert results[0].confirmatory and f"| {results[0].sentence} |" in line
+        (line, *more) = (line for line in text.splitlines() if "began before the rule" in line)
+        assert results[0].confirmatory and results[0].sentence in line
+        assert all(note.startswith("- Notes: ") for note in more)
+
+
+def test_markdown_has_a_section_of_each_claim_for_the_links_to_it(report: Report) -> None:
+    lines = markdown(report).splitlines()
+    sections = [line.removeprefix("### ") for line in lines if line.startswith("### ")]
+    assert sections[: len(report.results)] == [result.id for result in report.results]
+    for result in report.results:
+        assert any(f"[{result.sentence}](#{result.id})" in line for line in lines)
 
 
 def test_markdown_keeps_its_tables_and_has_no_html(hostile: Report) -> None:
