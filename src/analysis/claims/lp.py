@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from src.analysis.claims.cells import Cells, pairs
-from src.analysis.claims.drift import drift
+from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import late_loss, log, median_log_ratio, steps_component
 from src.analysis.claims.registry import claim
 from src.analysis.claims.verdict import Finding, ratio
+from src.analysis.drift import drift
 
 _NORMS = ("l1", "l2", "linf")
 
@@ -56,22 +56,18 @@ def lp_trains_dln(cells: Cells, lr: float, margin: float) -> Finding:
 @claim
 def lp_shifts(cells: Cells, lr: float) -> Finding:
     """Compare the step-to-step change of distributions with the standard network's."""
+
+    def change(a: Run, b: Run) -> float:
+        first, second = (drift(run.rows("activations"), "after_noise") for run in (a, b))
+        return median_log_ratio(first, second, "distribution", ["step", "layer"])
+
     standard = cells.of("vgg", optim__lr=lr)
     return Finding(
         [
             ratio(
                 norm,
                 "step-to-step change of distributions over spread, lp norm / standard",
-                pairs(
-                    standard,
-                    cells.of(f"vgg_{norm}", optim__lr=lr),
-                    lambda a, b: median_log_ratio(
-                        drift(a, "after_noise"),
-                        drift(b, "after_noise"),
-                        "distribution",
-                        ["step", "layer"],
-                    ),
-                ),
+                pairs(standard, cells.of(f"vgg_{norm}", optim__lr=lr), change),
                 "greater",
             )
             for norm in _NORMS

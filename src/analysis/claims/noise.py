@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy
 
 from src.analysis.claims.cells import Cells, Run, pairs
-from src.analysis.claims.drift import drift
 from src.analysis.claims.measures import (
     POINTS,
     accuracy_error,
@@ -21,6 +20,7 @@ from src.analysis.claims.result import Component, Verdict
 from src.analysis.claims.rulebook import rules
 from src.analysis.claims.training import beyond_training
 from src.analysis.claims.verdict import Direction, Finding, component, difference, ratio
+from src.analysis.drift import drift
 from src.analysis.statistics import ratio_of_means, steps_ratio
 
 
@@ -128,11 +128,12 @@ def _drifts(
     first: Mapping[int, Run], at: str, second: Mapping[int, Run], site: str
 ) -> dict[int, float]:
     """Return each seed's median log ratio, over steps and layers, of how far means move."""
-    return pairs(
-        first,
-        second,
-        lambda a, b: median_log_ratio(drift(a, at), drift(b, site), "mean", ["step", "layer"]),
-    )
+
+    def change(a: Run, b: Run) -> float:
+        moved, other = drift(a.rows("activations"), at), drift(b.rows("activations"), site)
+        return median_log_ratio(moved, other, "mean", ["step", "layer"])
+
+    return pairs(first, second, change)
 
 
 @claim

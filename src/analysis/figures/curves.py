@@ -9,7 +9,7 @@ from polars import DataFrame, col
 
 from src.analysis import paper
 from src.analysis.figures.select import Selection
-from src.analysis.figures.style import OURS, PAPERS, look
+from src.analysis.figures.style import DASHED, DOTTED, OURS, PAPERS, look
 
 # What a curve's CSV holds: which curve, then its points. ``low`` and ``high`` are the least and the
 # greatest over seeds, or the edges of a band; ``seeds`` is how many runs a point is made of.
@@ -141,7 +141,8 @@ def draw(ax: Axes, data: DataFrame, hollow: Sequence[float] = ()) -> None:
     Args:
         ax: The panel.
         data: Its rows.
-        hollow: The learning rates whose markers are hollow, to tell two of one variant apart.
+        hollow: The learning rates whose markers are hollow, and the paper's curves dotted, to tell
+            two of one variant apart.
     """
     for (variant, lr, whose), part in data.group_by("variant", "lr", "whose", maintain_order=True):
         colour, marker = look(str(variant)).colour, look(str(variant)).marker
@@ -151,7 +152,8 @@ def draw(ax: Axes, data: DataFrame, hollow: Sequence[float] = ()) -> None:
             ax.plot(step, value, "x", color=colour, markersize=7, mew=1.8, zorder=4, clip_on=False)
         elif whose == PAPERS:
             alone = "." if len(step) == 1 else None  # a line of one point shows nothing
-            ax.plot(step, value, color=colour, marker=alone, lw=0.9, ls=(0, (4, 2)), alpha=0.75)
+            ls = DOTTED if lr in hollow else DASHED
+            ax.plot(step, value, color=colour, marker=alone, lw=0.9, ls=ls, alpha=0.75)
         else:
             if part["seeds"].max() != 1:
                 ax.fill_between(step, low, high, color=colour, alpha=0.16, lw=0)
@@ -174,7 +176,7 @@ def draw_band(ax: Axes, data: DataFrame) -> None:
         step, low, high = (part[name].to_numpy() for name in ("step", "low", "high"))
         if whose == PAPERS:
             for edge in (low, high):
-                ax.plot(step, edge, color=colour, lw=0.7, ls=(0, (4, 2)), alpha=0.7)
+                ax.plot(step, edge, color=colour, lw=0.7, ls=DASHED, alpha=0.7)
         elif whose == OURS:
             ax.fill_between(step, low, high, color=colour, alpha=0.3 if few else 0.08, lw=0)
             for edge in (low, high):

@@ -24,7 +24,7 @@ class Design(NamedTuple):
         sizes: The least and the greatest step size, as multiples of it.
         papers: The names of the paper's curves, by panel.
         progress: A first panel of accuracy or loss, if any.
-        logarithmic: Whether gradients and beta span orders of magnitude.
+        logarithmic: Whether beta spans orders of magnitude.
         metric: ``euclidean``, the papers', or ``relative``.
     """
 
@@ -104,7 +104,7 @@ def draw(data: DataFrame, design: Design) -> matplotlib.figure.Figure:
         else:
             curves.draw(ax, part)
         ax.set(title=title, xlabel="step")
-        if title == LOSS or "loss" in title or (design.logarithmic and "accuracy" not in title):
+        if title == GRADIENT or "loss" in title or (design.logarithmic and title == BETA):
             style.logarithmic(ax.yaxis)
         else:
             ax.set_ylim(bottom=0)
@@ -161,7 +161,9 @@ _READ = (
     "if nothing had been. This is not a band over separately trained runs with several learning "
     "rates, as which it is often reproduced. Bands: from the least to the greatest over the step "
     "sizes, each edge the median over seeds; beta: median and range over seeds. Dashed: the "
-    "paper's edges, one run, at its own steps, cut where our runs end. "
+    "paper's edges, one run, at its own steps, cut where our runs end. Where an axis is "
+    "logarithmic, as the paper's of the loss is and of VGG's gradient is not, a band twice as high "
+    "is a greater ratio, not a greater width. "
 )
 _EDGE = (
     "Dotted: 2/LR, the edge of stability at which full-batch descent hovers, with BatchNorm or "

@@ -1,8 +1,10 @@
 """How mean and variance of single units move: Santurkar et al. Fig. 8."""
 
 import matplotlib.figure
+import polars
 from polars import DataFrame, col
 
+from src.analysis.drift import drift
 from src.analysis.figures import curves, style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.ridgelines import probed
@@ -10,6 +12,12 @@ from src.analysis.figures.training import cells, chosen, legend, points, told
 
 LAYERS = (2, 9, 13)
 _KEYS = ("run", "variant", "lr", "layer", "unit")
+_SITES = {  # of all layers: where, and what of a distribution
+    "mean, before the norm": ("before_norm", "mean"),
+    "mean, after the norm": ("after_norm", "mean"),
+    "mean, entering the non-linearity": ("after_noise", "mean"),
+    "distribution, entering the non-linearity": ("after_noise", "distribution"),
+}
 _QUANTITIES = {
     "mean_step": "change of mean\nin one step",
     "variance_step": "change of variance\nin one step",
@@ -49,39 +57,64 @@ def changes(rows: DataFrame) -> DataFrame:
     )
 
 
+def over_spread(rows: DataFrame) -> DataFrame:
+    """Return how far distributions move in a step over a unit's spread, as the claims measure it.
+
+    The standard network has one distribution a layer, the one that enters its non-linearity.
+
+    Args:
+        rows: ``run``, ``variant``, ``lr``, ``layer``, ``site``, ``unit``, ``step``, ``mean``,
+            ``variance``, at pairs of consecutive steps.
+
+    Returns:
+        A row a run, step and panel: the median over the layers, each the median over its units.
+    """
+    keys = ("run", "variant", "lr")
+    parts = []
+    for panel, (site, column) in _SITES.items():
+        only = rows.filter((col("variant") == "vgg") | (col("site") == site))
+        at = only.with_columns(site=polars.lit(site))
+        moved = drift(at, site, keys).group_by(*keys, "step").agg(value=col(column).median())
+        parts.append(moved.with_columns(panel=polars.lit(panel)))
+    return polars.concat(parts)
+
+
 def _gather(source: Source) -> Gathered | None:
     selection = chosen(
         source, cells(["vgg", "vgg_bn", "vgg_noisy"], [0.1]), ["vgg_bn", "vgg_noisy"]
     )
     if selection is None:
         return None
-    entering = (col("site") == "after_noise") & col("unit").is_not_null()
-    columns = ["step", "layer", "unit", "mean", "variance"]
-    rows = source.rows(selection, "activations", columns, entering & col("layer").is_in(LAYERS))
+    columns = ["step", "layer", "site", "unit", "mean", "variance"]
+    rows = source.rows(selection, "activations", columns, col("unit").is_not_null())
     if rows.is_empty():
         return None
-    found = changes(rows)
+    single = rows.filter(col("site") == "after_noise", col("layer").is_in(LAYERS)).drop("site")
     panel = "layer " + col("layer").cast(str) + ": " + col("quantity")
-    return Gathered(selection, points(found.with_columns(panel=panel), selection))
+    parts = over_spread(rows), changes(single).with_columns(panel=panel)
+    return Gathered(selection, curves.together(points(part, selection) for part in parts))
 
 
 def draw(data: DataFrame) -> matplotlib.figure.Figure:
-    """Draw a row a layer; the changes in one step, then those since the start."""
-    layers = sorted({int(t.split(":")[0].split()[1]) for t in data["panel"]})
-    figure = style.panels(len(layers), len(_QUANTITIES), width=9.5, height=2.0)
-    grid = iter(figure.axes)
+    """Draw the changes of all layers over spread; then, a row a layer, those of single units."""
+    single = sorted(set(data["panel"]) - _SITES.keys())
+    layers = sorted({int(panel.split(":")[0].split()[1]) for panel in single})
+    rows = [("all layers, over spread", {panel: panel.replace(", ", "\n") for panel in _SITES})]
     for layer in layers:
-        for quantity, title in _QUANTITIES.items():
-            ax, part = next(grid), data.filter(col("panel") == f"layer {layer}: {quantity}")
+        rows.append((f"layer {layer}", {f"layer {layer}: {q}": t for q, t in _QUANTITIES.items()}))
+    figure = style.panels(len(rows), len(_QUANTITIES), width=9.5, height=2.0)
+    grid = iter(figure.axes)
+    for place, (row, panels) in enumerate(rows):
+        for panel, title in panels.items():
+            ax, part = next(grid), data.filter(col("panel") == panel)
             curves.draw(ax, part)
-            if not part.filter(col("value") > 0).is_empty():
-                style.logarithmic(ax.yaxis)
-            if layer == layers[0]:
+            style.logarithmic(ax.yaxis)
+            if place < 2:
                 ax.set_title(title)
-            if layer == layers[-1]:
+            if place == len(rows) - 1:
                 ax.set_xlabel("step")
-            if quantity == "mean_step":
-                ax.set_ylabel(f"layer {layer}", fontweight="bold")
+            if panel == next(iter(panels)):
+                ax.set_ylabel(row, fontweight="bold")
     legend(figure, data)
     style.span(figure.axes, data)
     return figure
@@ -93,13 +126,17 @@ FIGURES = (
         "How the moments of activations move",
         "Santurkar et al. 2018, Fig. 8",
         "fig8_moments",
-        "The absolute change of mean and variance of what single units give to their "
-        "non-linearity, from one step to the next and since the start of training; the mean over "
-        "the recorded units, then median and range over seeds. The paper draws one unit, with "
-        "the sign, on linear axes. To see: noisy BatchNorm's mean jumps by about a third in "
-        "every step, the mean distance of two draws from U(-0.5, 0.5), as in the paper; that is "
-        "the injected noise itself. The claims measure changes over a unit's spread, and before "
-        "the norm, which are not drawn.",
+        "Above, what the claims measure: how far a unit's mean, or its whole distribution, moves "
+        "from one step to the next, over its spread; the median over units and layers. The "
+        "standard network has one distribution a layer, the one that enters its non-linearity, "
+        "and stands with it in each panel. To see: before the norm, where no noise has been added "
+        "yet, noisy BatchNorm moves like the standard network, and BatchNorm far less. Below, what "
+        "the paper draws: the absolute change of mean and variance of what single units give to "
+        "their non-linearity, in one step and since the start of training; the mean over the "
+        "recorded units. The paper draws one unit, with the sign, on linear axes. To see: noisy "
+        "BatchNorm's mean jumps by about a third in every step, the mean distance of two draws "
+        "from U(-0.5, 0.5), as in the paper; that is the injected noise itself. Line and band: "
+        "median and range over seeds.",
         _gather,
         draw,
         told,

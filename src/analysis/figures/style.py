@@ -42,6 +42,7 @@ _OTHER = Look("", "#7F7F7F", "h")
 _GEOMETRY = re.compile(r' (d|x|y|points|transform)="[^"]*"')
 _LONG = re.compile(r"-?\d+\.\d{3,}")
 OURS, PAPERS = "ours", "the paper's"
+DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.2))
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -110,11 +111,18 @@ def handle(model: str, label: str | None = None, hollow: bool = False) -> Line2D
     return Line2D([], [], color=colour, marker=marker, markerfacecolor=face, label=label or name)
 
 
-def notes(paper: bool, ended: bool) -> Iterator[Line2D]:
-    """Yield the legend's entries for what is no variant of ours."""
-    if paper:
-        dashes = (0, (4, 2))
-        yield Line2D([], [], color="#555555", lw=1, ls=dashes, label="dashed: the paper's curve")
+def notes(paper: bool, ended: bool, rates: Sequence[float] = ()) -> Iterator[Line2D]:
+    """Yield the legend's entries for what is no variant of ours.
+
+    Args:
+        paper: Whether there are curves of the paper's.
+        ended: Whether runs diverged.
+        rates: The learning rates, where a variant has several; dotted are all but the first.
+    """
+    lines = (("dashed", DASHED, rates[:1]), ("dotted", DOTTED, rates[1:]))
+    for line, dashes, at in lines[: 1 + bool(rates)] if paper else ():
+        which = f", LR {', '.join(f'{rate:g}' for rate in at)}" if at else " curve"
+        yield Line2D([], [], color="#555555", lw=1, ls=dashes, label=f"{line}: the paper's{which}")
     if ended:
         yield Line2D([], [], color="#333333", marker="x", ls="none", label="a run diverged here")
 

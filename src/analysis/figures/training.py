@@ -85,7 +85,7 @@ def legend(figure: matplotlib.figure.Figure, data: DataFrame, columns: int = 4) 
         for variant, lr in sorted(mine.select("variant", "lr").rows(), key=_order)
     ]
     whose = set(data["whose"])
-    handles += style.notes(style.PAPERS in whose, curves.ENDED in whose)
+    handles += style.notes(style.PAPERS in whose, curves.ENDED in whose, rates if several else [])
     style.legend(figure, handles, columns)
     return rates[1:] if several else []
 
