@@ -19,9 +19,15 @@ POINTS = 100  # percentage points in a fraction
 ERROR_OF_DIFFERENCE = math.sqrt(2)  # of two independent errors of 1
 
 
-def train_accuracy(run: Run) -> float:
-    """Return the final training accuracy in evaluation mode; NaN where it was never taken."""
-    return _final(run, "train_eval/accuracy")
+def train_accuracy(run: Run, accuracy: str = "train_eval/accuracy") -> float:
+    """Return the final training accuracy; NaN where it was never taken.
+
+    Args:
+        run: The run.
+        accuracy: ``train_eval/accuracy``: in evaluation mode; ``minibatch``: the mean of the
+            minibatches over the last tenth of training.
+    """
+    return late_accuracy(run) if accuracy == "minibatch" else _final(run, accuracy)
 
 
 def test_accuracy(run: Run) -> float:
@@ -51,9 +57,9 @@ def _late(run: Run, name: str) -> float:
     return math.nan if mean is None else float(mean)  # type: ignore[arg-type]
 
 
-def trains(run: Run, scale: str) -> bool:
+def trains(run: Run, scale: str, accuracy: str) -> bool:
     """Tell whether a run ended with a training accuracy that is no accident."""
-    return train_accuracy(run) >= rules().trains[scale]
+    return train_accuracy(run, accuracy) >= rules().trains[scale]
 
 
 def accuracy_error(differences: int = 1) -> float:

@@ -25,7 +25,7 @@ def higher_rate(cells: Cells, rates: int) -> Finding:
     """Compare the largest rate at which each network trains."""
     logs, bounds, spacing = dict[int, float](), set[Bound | None](), 0.0
     for seed, standard, normalised in _both(cells, _RATE, rates):
-        a, b = _largest(standard, cells.scale), _largest(normalised, cells.scale)
+        a, b = _largest(standard, cells), _largest(normalised, cells)
         if a is None and b is None:
             continue
         grid = sorted(key[0] for key in standard)
@@ -51,9 +51,9 @@ def rate_sensitivity(cells: Cells, within: float, rates: int) -> Finding:
     """Compare the share of the rates at which each network does nearly as well as at its best."""
 
     def share(runs: Grid) -> float:
-        accuracy = {key: train_accuracy(run) for key, run in runs.items()}
+        accuracy = {key: train_accuracy(run, **cells.measured) for key, run in runs.items()}
         best = max(accuracy.values())
-        good = [trains(runs[k], cells.scale) and a >= best - within for k, a in accuracy.items()]
+        good = [_trains(runs[k], cells) and a >= best - within for k, a in accuracy.items()]
         return POINTS * sum(good) / len(good)
 
     both = list(_both(cells, _RATE, rates))
@@ -72,12 +72,13 @@ def init_dependence(cells: Cells, lr: float) -> Finding:
     """Compare how far the final training accuracy spreads over initialisations."""
 
     def spread(runs: Grid) -> float:
-        if not any(trains(run, cells.scale) for run in runs.values()):
+        if not any(_trains(run, cells) for run in runs.values()):
             return math.nan  # failing everywhere is no independence
-        return POINTS * float(numpy.std([train_accuracy(run) for run in runs.values()]))
+        accuracies = [train_accuracy(run, **cells.measured) for run in runs.values()]
+        return POINTS * float(numpy.std(accuracies))
 
     def share(runs: Grid) -> float:
-        return POINTS * sum(trains(run, cells.scale) for run in runs.values()) / len(runs)
+        return POINTS * sum(_trains(run, cells) for run in runs.values()) / len(runs)
 
     both = list(_both(cells, _INIT, 2, optim__lr=lr))
     return Finding(
@@ -107,7 +108,7 @@ def sharpness_rate(cells: Cells, margin: float) -> Finding:
     for model in sorted({run.model for run in cells.runs}):
         logs, spacing = dict[int, float](), 0.0
         for seed, runs in _by_seed(cells, _RATE, model).items():
-            largest, sharpness = _largest(runs, cells.scale), _sharpness(runs)
+            largest, sharpness = _largest(runs, cells), _sharpness(runs)
             if largest is not None and len(runs) > 1:
                 logs[seed] = math.log(largest * sharpness / 2) if sharpness > 0 else math.nan
                 spacing = _spacing(sorted(key[0] for key in runs))
@@ -146,8 +147,12 @@ def _both(
             yield seed, a, b
 
 
-def _largest(runs: Grid, scale: str) -> float | None:
-    return max((rate for (rate,), run in runs.items() if trains(run, scale)), default=None)
+def _trains(run: Run, cells: Cells) -> bool:
+    return trains(run, cells.scale, **cells.measured)
+
+
+def _largest(runs: Grid, cells: Cells) -> float | None:
+    return max((rate for (rate,), run in runs.items() if _trains(run, cells)), default=None)
 
 
 def _spacing(rates: list[float]) -> float:

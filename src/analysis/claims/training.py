@@ -81,7 +81,7 @@ def trains_at_half(cells: Cells, lr: float) -> Finding:
 @claim
 def saturating_trains(cells: Cells, activations: Sequence[str], lr: float) -> Finding:
     """Tell whether BatchNorm trains with each saturating non-linearity, and better with it."""
-    parts = []
+    parts, accuracy = [], cells.measured["accuracy"]
     for activation in activations:
         at = {"optim.lr": lr, "model.activation": activation}
         parts += [
@@ -92,7 +92,9 @@ def saturating_trains(cells: Cells, activations: Sequence[str], lr: float) -> Fi
                 pairs(
                     cells.of("vgg", **at),
                     cells.of("vgg_bn", **at),
-                    lambda a, b: POINTS * (train_accuracy(b) - train_accuracy(a)),
+                    lambda a, b: (
+                        POINTS * (train_accuracy(b, accuracy) - train_accuracy(a, accuracy))
+                    ),
                 ),
                 "greater",
                 floor=accuracy_error(),
@@ -106,10 +108,13 @@ def beyond_training(
 ) -> Component:
     """Judge a variant's final training accuracy against what counts as training."""
     least = rules().trains[cells.scale]
+    accuracies = {
+        s: train_accuracy(r, **cells.measured) for s, r in cells.of(model, **axes).items()
+    }
     return difference(
         label,
         f"final training accuracy - {least:.0%}, points",
-        {s: POINTS * (train_accuracy(run) - least) for s, run in cells.of(model, **axes).items()},
+        {seed: POINTS * (accuracy - least) for seed, accuracy in accuracies.items()},
         "greater" if direction == "greater" else "less",
         floor=accuracy_error(0),
     )

@@ -114,8 +114,9 @@ def _judged(result: Result, drawn: Collection[str]) -> str:
 
 def _about(result: Result) -> str:
     """Say what the effect is, and what must be known of it."""
+    parts = f"of its parts {told}" if (told := words.parts(result)) else ""
     older = _OLDER if result.older_than_rule else ""
-    return "; ".join(filter(None, (result.effect_label, words.parts(result), result.note, older)))
+    return "; ".join(filter(None, (result.effect_label, parts, result.note, older)))
 
 
 def _verdict(result: Result | Component | Reading) -> str:

@@ -53,8 +53,7 @@ def each(result: Result | Component) -> str:
 def parts(result: Result) -> str:
     """Say what came of the parts of a claim, where these are not of one verdict."""
     counts = _counted(part.verdict for part in result.components)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts)
-    return f"of {len(result.components)} parts {told}" if len(counts) > 1 else ""
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts) if len(counts) > 1 else ""
 
 
 def tally(results: Sequence[Result]) -> str:

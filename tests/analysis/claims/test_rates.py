@@ -49,6 +49,23 @@ class TestHigherRate:
         half = 2.776 * math.log(10) / math.sqrt(6) / math.sqrt(5)
         assert math.log(high / low) / 2 == pytest.approx(half, rel=1e-3)
 
+    @pytest.mark.parametrize("claim", ["higher_rate", "rate_sensitivity"])
+    def test_minibatches_are_a_reading(self, folder, claim):
+        """By them BatchNorm trains at every rate, by evaluations only at half of them."""
+        late = range(2700, folder.steps, 10)
+        for seed in folder.seeds:
+            for model, batches in (("vgg", 0.1), ("vgg_bn", 0.6)):
+                for lr in RATES:
+                    evaluated = 0.6 if lr < 0.1 else 0.1
+                    accuracy = max(evaluated, batches)
+                    rows = folder.metric("train/accuracy", late, [accuracy] * len(late))
+                    tables = {"metrics": folder.stack(folder.final(evaluated), rows)}
+                    folder.write(model, seed, tables, sweep="lr_sensitivity", optim__lr=lr)
+        assert {r.reading: r.verdict for r in folder.judged(claim).readings} == {
+            "accuracy=train_eval/accuracy": "inconclusive",
+            "accuracy=minibatch": "supported",
+        }
+
     def test_where_neither_trains_there_is_nothing_to_compare(self, folder, trained):
         trained("vgg", (0.1,) * 4)
         trained("vgg_bn", (0.1,) * 4)

@@ -180,6 +180,29 @@ class TestSaturatingTrains:
         assert result.verdict == verdict
         assert "model.activation" not in result.note  # it is what the claim varies
 
+    def test_minibatches_are_a_reading_where_running_averages_lag_behind(self, folder):
+        """BatchNorm trains by its batches' statistics; evaluated by the running ones it fails."""
+        for seed in folder.seeds:
+            for model, evaluated, batches in (("vgg", 0.2, 0.2), ("vgg_bn", 0.1, 0.7)):
+                wobble = folder.wobble(seed if model == "vgg_bn" else 2)
+                late = range(2700, folder.steps, 10)
+                tables = {
+                    "metrics": folder.stack(
+                        folder.final(evaluated * wobble),
+                        folder.metric("train/accuracy", late, [batches * wobble] * len(late)),
+                    )
+                }
+                for activation in ("sigmoid", "tanh"):
+                    folder.write(
+                        model, seed, tables, sweep="saturating", model__activation=activation
+                    )
+        result = folder.judged("saturating_trains")
+        assert result.verdict == "contradicted"
+        assert {r.reading: r.verdict for r in result.readings} == {
+            "accuracy=train_eval/accuracy": "contradicted",
+            "accuracy=minibatch": "supported",
+        }
+
 
 class TestMlpFaster:
     @pytest.mark.parametrize(
