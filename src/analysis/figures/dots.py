@@ -36,6 +36,8 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
                     else:
                         ax.plot([row[low], row[high]], [y, y], color=colour, lw=1.2)
                         ax.plot(row[value], y, marker, color=colour)
+                    if value == "accuracy":
+                        ax.plot([row["minibatch"]], [y], marker, color=colour, mfc="none")
         ax.set(title=title, xlim=(0, 101), ylim=(len(rows) - 0.5, -0.5))
         ax.set_yticks(range(len(rows)), rows if ax is figure.axes[0] else [""] * len(rows))
         ax.axvline(10, color="#777777", lw=0.8, ls=":")
@@ -50,21 +52,19 @@ def _levels(data: DataFrame) -> list[tuple[str, float]]:
 
 def told(data: DataFrame) -> str:
     """Say each cell's accuracies."""
-    each = [
-        f"{style.look(row['variant']).name}, {row['level']}, LR {row['lr']:g}: "
-        + (
-            "diverged"
-            if row["accuracy"] is None or row["test_accuracy"] is None
-            else f"training {row['accuracy']:.0f} %, test {row['test_accuracy']:.0f} %"
-        )
-        for row in data.iter_rows(named=True)
-    ]
+    kinds = {"training": "accuracy", "test": "test_accuracy", "minibatches": "minibatch"}
+    each = []
+    for row in data.iter_rows(named=True):
+        values = [f"{kind} {row[key]:.0f} %" for kind, key in kinds.items() if row[key] is not None]
+        variant = f"{style.look(row['variant']).name}, {row['level']}, LR {row['lr']:g}"
+        each.append(f"{variant}: {', '.join(values) or 'diverged'}")
     return "; ".join(each) + "."
 
 
 _TEXT = (
     "Final accuracy in evaluation mode on the training images and on the test images; dot and "
-    "bar: median and range over seeds. A cross: every run diverged. Dotted: chance. "
+    "bar: median and range over seeds. Hollow: minibatches over the last tenth of training. A "
+    "cross: every run diverged. Dotted: chance. "
 )
 FIGURES = (
     Figure(
@@ -85,8 +85,7 @@ FIGURES = (
         "saturating",
         _TEXT + "To see: whether sigmoid and tanh train with BatchNorm and not without. The paper "
         "gives 69.8 % for a sigmoid Inception on ImageNet, and chance without BatchNorm. Where "
-        "BatchNorm's running averages lag behind, its minibatches fare better than is drawn here: "
-        "the claim's second reading.",
+        "BatchNorm's running averages lag behind, its minibatches fare better.",
         lambda source: _gather(source, ("model.activation",), (0.1,)),
         draw,
         told,

@@ -21,8 +21,9 @@ from src.analysis.figures.select import SHOWN, Selection, select
 
 COLUMNS = (
     *("variant", "lr", "level", "accuracy", "low", "high"),
-    *("test_accuracy", "test_low", "test_high", "seeds", "diverged"),
+    *("test_accuracy", "test_low", "test_high", "minibatch", "seeds", "diverged"),
 )
+_NAMED = (".name", ".activation")  # settings whose values are told by themselves
 Compared = Callable[[DataFrame], tuple[list[str], polars.Expr]]
 _VGG = [f"vgg{v}" for v in ("", "_bn", "_noisy", "_plain_noisy", "_l1", "_l2", "_linf")]
 
@@ -33,8 +34,8 @@ def cells(finals: DataFrame) -> DataFrame:
     A diverged run has no accuracy; it is counted. A cell of nothing else has none either.
 
     Args:
-        finals: A row a run: ``variant``, ``lr``, ``level``, ``state``, and ``accuracy`` and
-            ``test_accuracy``, per cent, null where it diverged.
+        finals: A row a run: ``variant``, ``lr``, ``level``, ``state``, and ``accuracy``,
+            ``test_accuracy`` and ``minibatch``, per cent, null where it diverged.
     """
     accuracy = col("accuracy")
     return (
@@ -46,6 +47,7 @@ def cells(finals: DataFrame) -> DataFrame:
             test_accuracy=col("test_accuracy").median(),
             test_low=col("test_accuracy").min(),
             test_high=col("test_accuracy").max(),
+            minibatch=col("minibatch").median(),
             seeds=polars.len().cast(polars.Int64),
             diverged=(col("state") == "diverged").sum().cast(polars.Int64),
         )
@@ -55,16 +57,22 @@ def cells(finals: DataFrame) -> DataFrame:
 
 
 def finals(source: Source, selection: Selection, level: polars.Expr) -> DataFrame:
-    """Return a row a run with its last accuracies, per cent, and its ``level``."""
+    """Return a row a run with its last accuracies, per cent, and its ``level``.
+
+    ``minibatch`` is the mean over the last tenth of training.
+    """
     names = {"train_eval/accuracy": "accuracy", "val/accuracy": "test_accuracy"}
+    names["train/accuracy"] = "minibatch"
     rows = source.rows(
         selection, "metrics", ["step", "name", "value"], col("name").is_in(list(names))
-    )
+    ).join(selection.runs.select("run", "max_steps"), on="run", maintain_order="left")
+    late = col("step") >= 0.9 * col("max_steps")
     wide = selection.runs.select(
         "run", "state", level.alias("level"), variant=col("model.name"), lr=col("optim.lr")
     )
     for metric, name in names.items():
-        last = rows.filter(col("name") == metric).sort("step").group_by("run").last()
+        here = rows.filter(col("name") == metric, late).sort("step").group_by("run")
+        last = here.agg(col("value").mean() if name == "minibatch" else col("value").last())
         last = last.select("run", (100 * col("value")).alias(name))
         wide = wide.join(last, on="run", how="left", maintain_order="left")
     ended = polars.when(col("state") != "diverged")
@@ -111,11 +119,11 @@ def varying(*groups: str) -> Compared:
         usual = {k: rules().defaults.get(k, table[k].mode().sort()[0]) for k in keys}
 
         def told(level: dict[str, Any]) -> str:
-            names = [str(v) for k, v in level.items() if k.endswith(".name")]
+            names = [str(v) for k, v in level.items() if k.endswith(_NAMED)]
             words = [
                 f"{key.rpartition('.')[2]} {value:g}" if isinstance(value, float) else str(value)
                 for key, value in level.items()
-                if not key.endswith(".name") and value is not None and value != usual[key]
+                if not key.endswith(_NAMED) and value is not None and value != usual[key]
             ]
             return ", ".join(names + words) or "the default"
 

@@ -217,20 +217,20 @@ def test_a_map_counts_diverged_runs_and_has_the_median_of_the_others() -> None:
     finals = DataFrame(
         [
             {"variant": "vgg", "lr": 0.1, "level": "x", "state": "completed"}
-            | {"accuracy": accuracy, "test_accuracy": accuracy - 5}
+            | {"accuracy": accuracy, "test_accuracy": accuracy - 5, "minibatch": accuracy + 5}
             for accuracy in (50.0, 70.0)
         ]
         + [
             {"variant": "vgg", "lr": lr, "level": "x", "state": "diverged"}
-            | {"accuracy": None, "test_accuracy": None}
+            | {"accuracy": None, "test_accuracy": None, "minibatch": None}
             for lr in (0.1, 0.5)
         ]
     )
     assert maps.cells(finals).select(
-        "lr", "accuracy", "low", "high", "seeds", "diverged"
+        "lr", "accuracy", "low", "high", "minibatch", "seeds", "diverged"
     ).rows() == [
-        (0.1, 60.0, 50.0, 70.0, 3, 1),
-        (0.5, None, None, None, 1, 1),
+        (0.1, 60.0, 50.0, 70.0, 65.0, 3, 1),
+        (0.5, None, None, None, None, 1, 1),
     ]
 
 
