@@ -43,7 +43,7 @@ def header(sweep: str) -> dict[str, str]:
             last = part[1] or "What"
             found[last] = part[2]
         else:
-            found[last] += " " + part[2].strip()
+            found[last] += part[2]
     return found
 
 
