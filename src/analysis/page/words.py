@@ -16,9 +16,11 @@ MARKS = {
 }
 KEY = (
     "Intervals are over seeds, paired, at 95 %. A claim is supported, or contradicted, where its "
-    "interval lies as its rule says; mixed where parts of it say the opposite of each other; "
-    "inconclusive where an interval leaves it open, a part has no runs, or there are fewer than "
-    "five paired seeds. The effect shown is of the whole, or else of the part the verdict rests "
+    "interval lies as its rule says: that of the whole, where there is one, and a part that says "
+    "the opposite then makes it mixed; else those of all its parts, mixed where two say the "
+    "opposite of each other. Inconclusive: an interval leaves it open, a part cannot be compared, "
+    "there are fewer than five paired seeds, or Holm's correction leaves too little. "
+    "The effect shown is of the whole, or else of the part the verdict rests "
     "on, of a mixed claim the first; p is of its test, against what the rule compares it with. "
     "Confirmatory claims were named before the runs and form one family, their p corrected by "
     "Holm's method; the rest are exploratory."
