@@ -15,6 +15,7 @@ from src.analysis.statistics import first_reached, steps_ratio
 
 Window = tuple[float, float]  # of training, in fractions of its steps
 WHOLE: Window = (0.0, math.inf)
+LATE = 0.9  # the last tenth of training begins
 POINTS = 100  # percentage points in a fraction
 ERROR_OF_DIFFERENCE = math.sqrt(2)  # of two independent errors of 1
 
@@ -53,7 +54,7 @@ def late_loss(run: Run) -> float:
 
 
 def _late(run: Run, name: str) -> float:
-    mean = run.metric(name).filter(col("step") >= 0.9 * run.steps)["value"].mean()
+    mean = run.metric(name).filter(col("step") >= LATE * run.steps)["value"].mean()
     return math.nan if mean is None else float(mean)  # type: ignore[arg-type]
 
 

@@ -39,6 +39,11 @@ class Component:
     verdict: Verdict
     values: Mapping[int, float] = field(default_factory=dict)
 
+    @property
+    def told(self) -> str:
+        """Which part, and what its effect is."""
+        return ": ".join(filter(None, (self.label, self.effect_label)))
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -78,7 +83,8 @@ class Result:
         p: Of the test the verdict rests on, before Holm's correction.
         p_holm: After it; null for an exploratory claim.
         diverged: How many of the runs used diverged, by variant.
-        components: The parts of the claim; where one number decides, that is the first.
+        whole: The number that decides, where the parts are but details of it.
+        components: The parts of the claim.
         readings: The verdict under each reading that was run.
         note: What a reader must know of these numbers; may be empty.
         would_change: What would change our mind.
@@ -106,12 +112,18 @@ class Result:
     p: float | None
     p_holm: float | None
     diverged: dict[str, int]
+    whole: Component | None
     components: list[Component]
     readings: list[Reading]
     note: str
     would_change: str
     figure: str
     older_than_rule: bool
+
+    @property
+    def judged(self) -> list[Component]:
+        """All that was judged, the whole first."""
+        return [*([self.whole] if self.whole else []), *self.components]
 
 
 def to_json(results: Sequence[Result], rules_hash: str) -> str:
@@ -123,7 +135,7 @@ def to_json(results: Sequence[Result], rules_hash: str) -> str:
 def to_csv(results: Sequence[Result], rules_hash: str) -> str:
     """Return ``claims.csv``: a row a claim, without its components, readings and single seeds."""
     text = io.StringIO()
-    nested = {"components", "readings", "interval", "diverged", "values"}
+    nested = {"whole", "components", "readings", "interval", "diverged", "values"}
     names = [f.name for f in dataclasses.fields(Result) if f.name not in nested]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*names, "low", "high", "diverged", "rules"])

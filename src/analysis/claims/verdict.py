@@ -27,11 +27,6 @@ class Finding:
     headline: Component | None = None
     note: str = ""
 
-    @property
-    def parts(self) -> list[Component]:
-        """All there is to show, the headline first."""
-        return [*([self.headline] if self.headline else []), *self.components]
-
 
 def difference(
     label: str,

@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from polars import DataFrame, col
 
 from src.analysis.claims import rules
+from src.analysis.claims.measures import LATE
 from src.analysis.figures import style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.select import SHOWN, Selection, select
@@ -66,7 +67,7 @@ def finals(source: Source, selection: Selection, level: polars.Expr) -> DataFram
     rows = source.rows(
         selection, "metrics", ["step", "name", "value"], col("name").is_in(list(names))
     ).join(selection.runs.select("run", "max_steps"), on="run", maintain_order="left")
-    late = col("step") >= 0.9 * col("max_steps")
+    late = col("step") >= LATE * col("max_steps")
     wide = selection.runs.select(
         "run", "state", level.alias("level"), variant=col("model.name"), lr=col("optim.lr")
     )

@@ -72,8 +72,9 @@ def over_spread(rows: DataFrame) -> DataFrame:
     keys = ("run", "variant", "lr")
     parts = []
     for panel, (site, column) in _SITES.items():
-        only = rows.filter((col("variant") == "vgg") | (col("site") == site))
-        at = only.with_columns(site=polars.lit(site))
+        standard = (col("variant") == "vgg") & (col("site") == "after_noise")
+        other = (col("variant") != "vgg") & (col("site") == site)
+        at = rows.filter(standard | other).with_columns(site=polars.lit(site))
         moved = drift(at, site, keys).group_by(*keys, "step").agg(value=col(column).median())
         parts.append(moved.with_columns(panel=polars.lit(panel)))
     return polars.concat(parts)

@@ -42,7 +42,7 @@ _OTHER = Look("", "#7F7F7F", "h")
 _GEOMETRY = re.compile(r' (d|x|y|points|transform)="[^"]*"')
 _LONG = re.compile(r"-?\d+\.\d{3,}")
 OURS, PAPERS = "ours", "the paper's"
-DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.2))
+DASHED, DOTTED = (0, (4.0, 2.0)), (0, (1.0, 1.2))
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -119,8 +119,9 @@ def notes(paper: bool, ended: bool, rates: Sequence[float] = ()) -> Iterator[Lin
         ended: Whether runs diverged.
         rates: The learning rates, where a variant has several; dotted are all but the first.
     """
-    lines = (("dashed", DASHED, rates[:1]), ("dotted", DOTTED, rates[1:]))
-    for line, dashes, at in lines[: 1 + bool(rates)] if paper else ():
+    lines = [("dashed", DASHED, rates[:1])] if paper else []
+    lines += [("dotted", DOTTED, rates[1:])] if paper and rates[1:] else []
+    for line, dashes, at in lines:
         which = f", LR {', '.join(f'{rate:g}' for rate in at)}" if at else " curve"
         yield Line2D([], [], color="#555555", lw=1, ls=dashes, label=f"{line}: the paper's{which}")
     if ended:

@@ -75,7 +75,7 @@ def _judged(result: Result, drawn: Collection[str]) -> str:
     numbers = ["95 %", "seeds", "p", "each alone"]
     parts = [
         [
-            ": ".join(filter(None, (part.label, part.effect_label))),
+            part.told,
             _verdict(part),
             words.effect(part),
             words.interval(part),
@@ -83,7 +83,7 @@ def _judged(result: Result, drawn: Collection[str]) -> str:
             words.number(part.p),
             words.each(part),
         ]
-        for part in result.components
+        for part in result.judged
     ]
     readings = [
         [x.reading, x.label, _verdict(x), words.effect(x), words.interval(x), x.seeds]

@@ -198,7 +198,7 @@ def test_distributions_move_over_their_spread_and_the_standard_one_stands_in_eac
         ]
 
     sites = {"before_norm": 0.3, "after_norm": 0.2, "after_noise": 0.1}
-    rows = at("after_noise", "vgg", "a", 0.4)
+    rows = at("after_noise", "vgg", "a", 0.4) + at("before_norm", "vgg", "a", 0.9)
     for site, change in sites.items():
         rows += at(site, "vgg_bn", "b", change)
     found = moments.over_spread(DataFrame(rows))

@@ -173,10 +173,15 @@ def test_a_hostile_name_is_text_in_a_figure_too(hostile: Report) -> None:
 
 def test_markdown_says_which_claims_rest_on_runs_older_than_their_rule(report: Report) -> None:
     results = [replace(r, older_than_rule=not n) for n, r in enumerate(report.results)]
-    for text in (markdown(replace(report, results=results)), summary(results)):
-        (line, *more) = (line for line in text.splitlines() if "began before the rule" in line)
-        assert results[0].confirmatory and results[0].sentence in line
-        assert all(note.startswith("- Notes: ") for note in more)
+    (row,) = (line for line in summary(results).splitlines() if "began before the rule" in line)
+    assert results[0].confirmatory and f"| {results[0].sentence} |" in row
+    text = markdown(replace(report, results=results))
+    row, note = (line for line in text.splitlines() if "began before the rule" in line)
+    assert f"| [{results[0].sentence}](#{results[0].id}) |" in row
+    assert note.startswith("- Notes: ")
+    assert (
+        text.index(f"### {results[0].id}") < text.index(note) < text.index(f"### {results[1].id}")
+    )
 
 
 def test_markdown_has_a_section_of_each_claim_for_the_links_to_it(report: Report) -> None:
