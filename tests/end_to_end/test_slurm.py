@@ -68,11 +68,15 @@ class Cluster:
         return dict(line.split() for line in lines)
 
     def again_at_once(self) -> bool:
-        """Have requeued jobs start now instead of two minutes later; tell whether one waited."""
-        jobs = map(str.split, self("squeue", "-h", "-o", "%A %r").splitlines())
+        """Have requeued jobs start now instead of two minutes later; tell whether one waited.
+
+        Not in the second they ended in: slurmd takes a job's credential of then for revoked, and
+        the job fails.
+        """
+        jobs = map(str.split, self("squeue", "-h", "-t", "PENDING", "-o", "%A %r").splitlines())
         held = [number for number, *reason in jobs if reason == ["BeginTime"]]
         for number in held:
-            self("scontrol", "update", f"jobid={number}", "StartTime=now")
+            self("scontrol", "update", f"jobid={number}", "StartTime=now+2")
         return bool(held)
 
 

@@ -120,6 +120,8 @@ def _named(under: Sequence[_Judged]) -> list[Reading]:
             interval=judged.shown.interval,
             bound=judged.shown.bound,
             seeds=judged.shown.seeds,
+            whole=judged.finding.headline,
+            components=judged.finding.components,
         )
         for judged, label in zip(under, labels, strict=True)
         if judged.shown

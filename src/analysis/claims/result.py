@@ -45,21 +45,42 @@ class Component:
         return ": ".join(filter(None, (self.label, self.effect_label)))
 
 
+class _Parted:
+    whole: Component | None
+    components: list[Component]
+
+    @property
+    def judged(self) -> list[Component]:
+        """All that was judged, the whole first."""
+        return [*([self.whole] if self.whole else []), *self.components]
+
+
 @dataclass(frozen=True)
-class Reading:
-    """The verdict under one reading of what the paper leaves open."""
+class Reading(_Parted):
+    """The verdict under one reading of what the paper leaves open.
+
+    Attributes:
+        reading: What tells it from the others.
+        label: The part whose numbers these are.
+        verdict: Of the claim, so read.
+        effect: Of that part, and so are ``interval``, ``bound`` and ``seeds``.
+        whole: As a :class:`Result`'s.
+        components: The parts of the claim.
+    """
 
     reading: str
-    label: str  # the part whose numbers these are
+    label: str
     verdict: Verdict
     effect: float | None
     interval: Interval | None
     bound: Literal["at least", "at most"] | None
     seeds: int
+    whole: Component | None
+    components: list[Component]
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(_Parted):
     """One claim, judged.
 
     Attributes:
@@ -119,11 +140,6 @@ class Result:
     would_change: str
     figure: str
     older_than_rule: bool
-
-    @property
-    def judged(self) -> list[Component]:
-        """All that was judged, the whole first."""
-        return [*([self.whole] if self.whole else []), *self.components]
 
 
 def to_json(results: Sequence[Result], rules_hash: str) -> str:

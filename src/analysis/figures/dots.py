@@ -1,6 +1,7 @@
 """Final accuracies side by side: regularisers and saturating non-linearities."""
 
 import matplotlib.figure
+from matplotlib.lines import Line2D
 from polars import DataFrame, col
 
 from src.analysis.figures import style
@@ -42,7 +43,8 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
         ax.set_yticks(range(len(rows)), rows if ax is figure.axes[0] else [""] * len(rows))
         ax.axvline(10, color="#777777", lw=0.8, ls=":")
     handles = [style.handle(variant) for variant in variants]
-    style.legend(figure, [*handles, *style.notes(False, data["accuracy"].null_count() > 0)])
+    late = Line2D([], [], color="#333333", marker="o", ls="none", mfc="none", label="minibatches")
+    style.legend(figure, [*handles, late, *style.notes(False, data["accuracy"].null_count() > 0)])
     return figure
 
 

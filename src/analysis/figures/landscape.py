@@ -162,8 +162,8 @@ _READ = (
     "rates, as which it is often reproduced. Bands: from the least to the greatest over the step "
     "sizes, each edge the median over seeds; beta: median and range over seeds. Dashed: the "
     "paper's edges, one run, at its own steps, cut where our runs end. Where an axis is "
-    "logarithmic, as the paper's of the loss is and of VGG's gradient is not, a band twice as high "
-    "is a greater ratio, not a greater width. "
+    "logarithmic, as the paper's of the loss is and of VGG's gradient is not, the height of a band "
+    "is the ratio of its edges. "
 )
 _EDGE = (
     "Dotted: 2/LR, the edge of stability at which full-batch descent hovers, with BatchNorm or "

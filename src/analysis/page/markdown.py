@@ -72,26 +72,10 @@ def summary(results: Sequence[Result]) -> str:
 
 def _judged(result: Result, drawn: Collection[str]) -> str:
     """Return a claim's own section; its heading is what findings and the table link to."""
-    numbers = ["95 %", "seeds", "p", "each alone"]
-    parts = [
-        [
-            part.told,
-            _verdict(part),
-            words.effect(part),
-            words.interval(part),
-            part.seeds,
-            words.number(part.p),
-            words.each(part),
-        ]
-        for part in result.judged
-    ]
-    readings = [
-        [x.reading, x.label, _verdict(x), words.effect(x), words.interval(x), x.seeds]
-        for x in result.readings
-    ]
     told = {
         "Measured": result.quantity,
         "Rule": result.rule,
+        "Read": f"{result.readings[0].reading}; otherwise below" if result.readings[1:] else "",
         "The paper": result.paper,
         "What would change our mind": result.would_change,
         "Notes": "; ".join(filter(None, (result.note, _OLDER if result.older_than_rule else ""))),
@@ -104,12 +88,33 @@ def _judged(result: Result, drawn: Collection[str]) -> str:
         f"**{_text(result.sentence)}** {_verdict(result)}; {kind}{scale}. "
         f"{_text(result.source)}; sweep `{result.sweep}`.{figure}",
         "\n".join(f"- {what}: {_text(text)}" for what, text in told.items() if text),
-        _table(["part", "verdict", "effect", *numbers], parts),
-        _table(["reading", "part", "verdict", "effect", *numbers[:2]], readings)
-        if len(readings) > 1
-        else "",
+        _parts(result.judged),
+        *map(_read_otherwise, result.readings[1:]),
     ]
     return "\n\n".join(filter(None, pieces))
+
+
+def _read_otherwise(reading: Reading) -> str:
+    parts = f" (of its parts {told})" if (told := words.parts(reading)) else ""
+    head = f"With `{_text(reading.reading)}`: {_verdict(reading)}{parts}."
+    return f"{head}\n\n{_parts(reading.judged)}"
+
+
+def _parts(judged: Iterable[Component]) -> str:
+    heads = ["part", "verdict", "effect", "95 %", "seeds", "p, uncorrected", "each alone"]
+    rows = [
+        [
+            part.told,
+            _verdict(part),
+            words.effect(part),
+            words.interval(part),
+            part.seeds,
+            words.number(part.p),
+            words.each(part),
+        ]
+        for part in judged
+    ]
+    return _table(heads, rows)
 
 
 def _about(result: Result) -> str:

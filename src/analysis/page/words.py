@@ -19,7 +19,8 @@ KEY = (
     "interval lies as its rule says: that of the whole, where there is one, and a part that says "
     "the opposite then makes it mixed; else those of all its parts, mixed where two say the "
     "opposite of each other. Inconclusive: an interval leaves it open, a part cannot be compared, "
-    "there are fewer than five paired seeds, or Holm's correction leaves too little. "
+    "there are fewer than five paired seeds, or Holm's correction leaves too little. Not run: no "
+    "seed has all that is compared. "
     "The effect shown is of the whole, or else of the part the verdict rests "
     "on, of a mixed claim the first; p is of its test, against what the rule compares it with. "
     "Confirmatory claims were named before the runs and form one family, their p corrected by "
@@ -53,7 +54,7 @@ def each(result: Result | Component) -> str:
     return f"{result.bound} {alone}" if result.bound and alone else alone
 
 
-def parts(result: Result) -> str:
+def parts(result: Result | Reading) -> str:
     """Say what came of the parts of a claim, where these are not of one verdict."""
     counts = _counted(part.verdict for part in result.components)
     return ", ".join(f"{count} {verdict}" for verdict, count in counts) if len(counts) > 1 else ""

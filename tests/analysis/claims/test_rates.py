@@ -104,10 +104,14 @@ class TestRateSensitivity:
 
 
 class TestInitDependence:
+    POINTS = (("glorot_normal", 1.0), ("glorot_normal", 2.0), ("he_normal", 1.0))
+
     def write(self, folder, model, accuracies):
         for seed in folder.seeds:
-            for (name, gain), accuracy in accuracies.items():
-                tables = {"metrics": folder.final(accuracy * folder.wobble(seed, 0.01))}
+            for (name, gain), (accuracy, late) in accuracies.items():
+                final = folder.final(accuracy * folder.wobble(seed, 0.01))
+                rows = late and folder.metric("train/accuracy", [folder.steps - 10], [late])
+                tables = {"metrics": folder.stack(final, rows) if rows else final}
                 init = {"init__name": name, "init__gain": gain}
                 folder.write(model, seed, tables, sweep="init_sensitivity", **init)
 
@@ -122,10 +126,20 @@ class TestInitDependence:
         ],
     )
     def test_verdicts(self, folder, standard, normalised, verdict):
-        points = [("glorot_normal", 1.0), ("glorot_normal", 2.0), ("he_normal", 1.0)]
         for model, accuracies in (("vgg", standard), ("vgg_bn", normalised)):
-            self.write(folder, model, dict(zip(points, accuracies, strict=True)))
+            both = [(accuracy, None) for accuracy in accuracies]
+            self.write(folder, model, dict(zip(self.POINTS, both, strict=True)))
         assert folder.judged("init_dependence").verdict == verdict
+
+    def test_minibatches_are_a_reading(self, folder):
+        """BatchNorm ends alike from each by its minibatches; its evaluations lag from one."""
+        standard, normalised = [(0.9, 0.9), (0.5, 0.5), (0.7, 0.7)], [(0.9, 0.9), (0.2, 0.9)] * 2
+        for model, both in (("vgg", standard), ("vgg_bn", normalised[:3])):
+            self.write(folder, model, dict(zip(self.POINTS, both, strict=True)))
+        assert {r.reading: r.verdict for r in folder.judged("init_dependence").readings} == {
+            "accuracy=train_eval/accuracy": "contradicted",
+            "accuracy=minibatch": "supported",
+        }
 
 
 class TestSharpnessRate:
@@ -140,6 +154,25 @@ class TestSharpnessRate:
         assert result.verdict == verdict
         effects = {part.label: part.effect for part in result.components}
         assert effects["vgg"] == pytest.approx(0.1 * standard / 2, rel=0.01)
+
+    def test_minibatches_are_a_reading(self, folder):
+        """By them a rate ten times as high trains, and the edge is elsewhere."""
+        for seed in folder.seeds:
+            for lr, evaluated, late in ((0.01, 0.6, 0.6), (0.1, 0.1, 0.6)):
+                rows = folder.metric("train/accuracy", [folder.steps - 10], [late])
+                curvature = {"step": [0], "quantity": ["largest_eigenvalue"]}
+                tables = {
+                    "metrics": folder.stack(folder.final(evaluated), rows),
+                    "curvature": curvature | {"value": [200 * folder.wobble(seed)]},
+                }
+                folder.write("vgg", seed, tables, sweep="lr_sensitivity", optim__lr=lr)
+        result = folder.judged("sharpness_rate")
+        readings = {r.reading: r.effect for r in result.readings}
+        assert readings == {
+            "accuracy=train_eval/accuracy": pytest.approx(1, rel=0.01),
+            "accuracy=minibatch": pytest.approx(10, rel=0.01),
+        }
+        assert [r.judged[0].effect for r in result.readings] == list(readings.values())
 
     def test_without_curvature(self, folder, trained):
         trained("vgg", (0.6,) * 4)

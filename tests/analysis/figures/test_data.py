@@ -249,6 +249,20 @@ def test_a_map_has_the_accuracies_the_runs_ended_with(run, tmp_path: Path) -> No
     ]
 
 
+def test_a_map_has_the_mean_of_the_minibatches_of_the_last_tenth(run, tmp_path: Path) -> None:
+    for gain in (0.5, 1.0):
+        for lr in (0.1, 0.5):
+            made = run(tmp_path, "vgg", lr, config={"init.gain": gain}, tables=("metrics",))
+            late = {"step": [2699, 2700, 2850, 2999], "value": [0.9, 0.2, 0.3, 0.7]}
+            rows = polars.read_parquet(made / "metrics.parquet")
+            late = DataFrame(late).with_columns(name=polars.lit("train/accuracy"))
+            others = rows.filter(col("name") != "train/accuracy")
+            late = late.select(col(name).cast(kind) for name, kind in rows.schema.items())
+            polars.concat([others, late]).write_parquet(made / "metrics.parquet")
+    data = gathered(tmp_path, "init_sensitivity").data
+    assert data["minibatch"].to_list() == pytest.approx([40] * 4)
+
+
 def test_regularisers_are_told_apart_and_their_accuracies_are_the_runs_last(run, tmp_path) -> None:
     for seed, accuracy in enumerate((0.6, 0.8)):
         for dropout, gain in ((0.0, 0.0), (0.5, 0.1)):

@@ -192,6 +192,27 @@ def test_markdown_has_a_section_of_each_claim_for_the_links_to_it(report: Report
         assert any(f"[{result.sentence}](#{result.id})" in line for line in lines)
 
 
+def test_parts_are_counted_where_they_disagree_and_each_reading_shows_its_own(
+    report: Report,
+) -> None:
+    first = report.results[0]
+    held, failed = (
+        replace(first.judged[0], label=verdict, verdict=verdict)
+        for verdict in ("supported", "contradicted")
+    )
+    alike = replace(first, components=[held, held])
+    apart = replace(
+        first.readings[0], reading="accuracy=minibatch", verdict="mixed", components=[held, failed]
+    )
+    assert words.parts(alike) == "" and words.parts(apart) == "1 supported, 1 contradicted"
+    read = replace(alike, readings=[first.readings[0], apart])
+    text = markdown(replace(report, results=[read]))
+    head = "With `accuracy=minibatch`: ± **mixed** (of its parts 1 supported, 1 contradicted)."
+    before, after = text.split(head)
+    assert before.count("| contradicted:") == 0 and after.count("| contradicted:") == 1
+    assert "1 supported, 1 contradicted" in html(replace(report, results=[read]))
+
+
 def test_markdown_keeps_its_tables_and_has_no_html(hostile: Report) -> None:
     text = markdown(hostile)
     assert "<script" not in text and "<img" not in text
