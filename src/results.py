@@ -92,7 +92,7 @@ def take_in(root: Path, published: Path) -> list[str]:
             except (OSError, KeyError, ValueError, yaml.YAMLError, PolarsError) as error:
                 problems.append(f"{path} is left out: {reason(error)}")
     for sweep, cells in read_manifests(root, problems).items():
-        store.add_to_sweep(sweep, [_anywhere(cell) for cell in cells])
+        store.add_to_sweep(sweep, [_kept(cell, published) for cell in cells])
     shutil.rmtree(published / ".locks", ignore_errors=True)
     return problems
 
@@ -151,11 +151,13 @@ def _drawn(activations: DataFrame) -> DataFrame:
     )
 
 
-def _anywhere(cell: dict[str, Any]) -> dict[str, Any]:
-    """Leave out of a sweep's cell what holds on one machine only."""
-    given = cell.get("overrides", [])
-    kept = [o for o in given if o.partition("=")[0].lstrip("+~") not in _PLACES]
-    return {"overrides": kept, "run": cell["run"], "probes": cell["probes"]}
+def _kept(cell: dict[str, Any], published: Path) -> dict[str, Any]:
+    """Leave out of a sweep's cell what only one machine has, and probes left out of its run."""
+    given, run = cell.get("overrides", []), published / cell["run"]
+    overrides = [o for o in given if o.partition("=")[0].lstrip("+~") not in _PLACES]
+    tables = {path.stem for path in run.glob("*.parquet")} if run.exists() else cell["probes"]
+    probes = {probe: asked for probe, asked in cell["probes"].items() if probe in tables}
+    return {"overrides": overrides, "run": cell["run"], "probes": probes}
 
 
 def _write(table: DataFrame, path: Path) -> None:

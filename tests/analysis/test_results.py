@@ -17,7 +17,7 @@ from src.analysis.claims import Result, judge, rules, to_json
 from src.analysis.figures import FIGURES, Source
 from src.analysis.page import words
 from src.analysis.page.markdown import summary
-from src.runs.reading import Runs, read_runs
+from src.runs.reading import Runs, manifest, read_runs
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "results"
 FINDINGS = PUBLISHED.parent / "findings.md"
@@ -75,6 +75,22 @@ def test_nothing_of_the_machine_s_folders_is_published(run, tmp_path: Path) -> N
     found = read_runs(tmp_path / "out" / "runs")
     assert found.problems == [] and found.missing("mine") == ["vgg-00000000"]
     assert found.sweeps["mine"][0]["overrides"] == ["model=vgg"]
+
+
+def test_a_linear_net_s_distributions_are_left_out_and_not_missed(run, tmp_path: Path) -> None:
+    probes = {"ics": {"every": 100}, "activations": {"every": 100}}
+    kinds = [("dln", ["ics"]), ("vgg", ["ics", "activations"])]
+    source, target = tmp_path / "runs", tmp_path / "published"
+    cells = [
+        {"run": run(source, model).name, "probes": probes, "overrides": []} for model, _ in kinds
+    ]
+    (source / "sweeps").mkdir()
+    (source / "sweeps" / "mine.json").write_text(json.dumps({"sweep": "mine", "cells": cells}))
+    target.mkdir()
+    assert results.take_in(source, target) == []
+    assert [list(cell["probes"]) for cell in manifest(target / "sweeps" / "mine.json")] == [
+        kept for _, kept in kinds
+    ]
 
 
 def test_what_ended_is_taken_in_once_and_again_when_it_has_changed(run, tmp_path: Path) -> None:
