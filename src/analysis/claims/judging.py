@@ -13,7 +13,17 @@ from src.analysis.claims.verdict import Finding, concluded
 from src.analysis.statistics import holm
 from src.runs.reading import Runs
 
-FAMILIES = ("training", "rates", "regularisation", "noise", "shift", "landscape", "lp", "theory")
+FAMILIES = (
+    "training",
+    "rates",
+    "regularisation",
+    "noise",
+    "shift",
+    "landscape",
+    "confounds",
+    "lp",
+    "theory",
+)
 for _family in FAMILIES:
     importlib.import_module(f"src.analysis.claims.{_family}")
 

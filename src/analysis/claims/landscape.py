@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy
 from polars import DataFrame, col, max_horizontal
 
 from src.analysis.claims.cells import Cells, Run, pairs
@@ -13,14 +12,12 @@ from src.analysis.claims.measures import (
     WHOLE,
     Window,
     at_equal_loss,
-    late_loss,
-    median,
     median_log_ratio,
     over_training,
 )
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
-from src.analysis.claims.verdict import Finding, difference, ratio
+from src.analysis.claims.verdict import Finding, ratio
 
 Steps = tuple[float, float]  # the range of step sizes, in multiples of LR
 _NAMES = {
@@ -30,43 +27,43 @@ _NAMES = {
     "predictiveness": "largest change of the gradient",
     "beta": "effective beta",
 }
-_FIGURE = ("variation", "predictiveness", "beta")  # its three panels
+PANELS = ("variation", "predictiveness", "beta")  # its three panels
 
 
 @claim
 def loss_variation(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare the range of losses along the gradient."""
-    return _compared(cells, "variation", lr, steps, windows)
+    return _windowed(cells, "variation", lr, steps, windows)
 
 
 @claim
 def lipschitz(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare how fast the loss changes along the gradient, at most."""
-    return _compared(cells, "lipschitz", lr, steps, windows)
+    return _windowed(cells, "lipschitz", lr, steps, windows)
 
 
 @claim
 def largest_gradient(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare the largest gradient met on the way, the start included."""
-    return _compared(cells, "steepest", lr, steps, windows)
+    return _windowed(cells, "steepest", lr, steps, windows)
 
 
 @claim
 def predictiveness(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare how far the gradient changes along itself, at most."""
-    return _compared(cells, "predictiveness", lr, steps, windows)
+    return _windowed(cells, "predictiveness", lr, steps, windows)
 
 
 @claim
 def beta(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare how fast the gradient changes along itself, at most."""
-    return _compared(cells, "beta", lr, steps, windows)
+    return _windowed(cells, "beta", lr, steps, windows)
 
 
 @claim
 def beta_relative(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
     """Compare the same in the metric that rescaling the layers does not change."""
-    return _compared(cells, "beta", lr, steps, windows)
+    return _windowed(cells, "beta", lr, steps, windows)
 
 
 @claim
@@ -78,7 +75,7 @@ def beta_each_step(
     return Finding(
         [
             replace(
-                _part(cells, "beta", standard, normalised, (step, step), window=window),
+                compared(cells, "beta", standard, normalised, (step, step), window=window),
                 label=f"{step:g} LR, {window[0]:.0%} to {window[1]:.0%} of training",
                 effect_label="effective beta, BatchNorm / standard",
             )
@@ -93,7 +90,7 @@ def landscape_equal_loss(cells: Cells, lr: float, steps: Steps, within: float) -
     """Compare all three not at equal steps but at equal training losses."""
     standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
     return Finding(
-        [_part(cells, column, standard, normalised, steps, within) for column in _FIGURE]
+        [compared(cells, column, standard, normalised, steps, within) for column in PANELS]
     )
 
 
@@ -101,65 +98,7 @@ def landscape_equal_loss(cells: Cells, lr: float, steps: Steps, within: float) -
 def landscape_dln(cells: Cells, lr: float, steps: Steps) -> Finding:
     """Compare all three in the deep linear network."""
     standard, normalised = cells.of("dln", optim__lr=lr), cells.of("dln_bn", optim__lr=lr)
-    return Finding([_part(cells, column, standard, normalised, steps) for column in _FIGURE])
-
-
-@claim
-def landscape_best_rate(cells: Cells, tuning_seeds: Sequence[int]) -> Finding:
-    """Compare all three at the rate where each network's training loss is lowest.
-
-    That is chosen on the tuning seeds, which are then left out.
-    """
-    chosen = {model: _best_rate(cells, model, tuning_seeds) for model in ("vgg", "vgg_bn")}
-    standard, normalised = (
-        {seed: run for seed, run in cells.of(m, optim__lr=lr).items() if seed not in tuning_seeds}
-        for m, lr in chosen.items()
-    )
-    note = "best rates: " + ", ".join(f"{m} {lr:g}" for m, lr in chosen.items() if lr is not None)
-    parts = [_part(cells, column, standard, normalised) for column in _FIGURE]
-    return Finding(parts, note=note)
-
-
-@claim
-def beta_off_edge(cells: Cells, edge: float, steps: Steps) -> Finding:
-    """Compare effective beta at the steps where both networks have beta x LR below the edge."""
-
-    def change(a: Run, b: Run) -> float:
-        first, second = (
-            along(run, cells.measured, steps).filter(col("beta") * run.lr < edge) for run in (a, b)
-        )
-        return median_log_ratio(first, second, "beta", ["step"])
-
-    parts = [
-        ratio(
-            f"LR {lr:g}",
-            "effective beta, BatchNorm / standard",
-            pairs(cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr), change),
-            "less",
-        )
-        for lr in cells.shared("optim.lr", "vgg", "vgg_bn")
-    ]
-    return Finding([part for part in parts if part.seeds])
-
-
-@claim
-def beta_smallest_step(cells: Cells, slope: float) -> Finding:
-    """Tell whether effective beta depends on the smallest step looked at, or on the rate.
-
-    Its exponent in them is 0 where it does not, -1 where it is 1 / (smallest step), or 2 / LR; a
-    gradient that is bounded gives less than 0, too.
-    """
-    parts = []
-    for model in ("vgg", "vgg_bn"):
-        rates = cells.shared("optim.lr", model)
-        runs = {lr: cells.of(model, optim__lr=lr) for lr in rates}
-        steps = [
-            _exponent(f"{model}, smallest step, LR {lr:g}", _by_step(cells, runs[lr]), slope)
-            for lr in rates
-        ]
-        parts += [part for part in steps if part.seeds]
-        parts.append(_exponent(f"{model}, LR", _by_rate(cells, runs), slope))
-    return Finding(parts)
+    return Finding([compared(cells, column, standard, normalised, steps) for column in PANELS])
 
 
 def along(
@@ -202,7 +141,34 @@ def along(
     )
 
 
-def _compared(
+def compared(
+    cells: Cells,
+    column: str,
+    first: Mapping[int, Run],
+    second: Mapping[int, Run],
+    steps: Steps | None = None,
+    within: float | None = None,
+    window: Window = WHOLE,
+) -> Component:
+    """Judge a column of :func:`along` by the median of its log ratio at each seed.
+
+    Args:
+        cells: What the runs are read by.
+        column: Which.
+        first: A run a seed.
+        second: What it is paired with.
+        steps: Only step sizes in this range, in multiples of LR.
+        within: Compare at training losses no farther apart, in nats; default: at equal steps.
+        window: The part of training.
+    """
+
+    def gap(a: Run, b: Run) -> float:
+        return _gap(column, a, b, cells.measured, steps, window, within)
+
+    return ratio(_NAMES[column], "BatchNorm / standard", pairs(first, second, gap), "less")
+
+
+def _windowed(
     cells: Cells, column: str, lr: float, steps: Steps, windows: Sequence[float]
 ) -> Finding:
     def gap(a: Run, b: Run, window: Window) -> float:
@@ -213,21 +179,6 @@ def _compared(
 
     standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
     return over_training(standard, normalised, gap, judged, windows)
-
-
-def _part(
-    cells: Cells,
-    column: str,
-    first: Mapping[int, Run],
-    second: Mapping[int, Run],
-    steps: Steps | None = None,
-    within: float | None = None,
-    window: Window = WHOLE,
-) -> Component:
-    def gap(a: Run, b: Run) -> float:
-        return _gap(column, a, b, cells.measured, steps, window, within)
-
-    return ratio(_NAMES[column], "BatchNorm / standard", pairs(first, second, gap), "less")
 
 
 def _gap(
@@ -246,57 +197,3 @@ def _gap(
     if within is not None:
         second = at_equal_loss(a, first, b, second, within)
     return median_log_ratio(first, second, column, ["step"])
-
-
-def _best_rate(cells: Cells, model: str, seeds: Sequence[int]) -> float | None:
-    """Return the rate of the lowest late training loss, on average over some seeds."""
-    losses = {}
-    for lr in cells.shared("optim.lr", model):
-        runs = cells.of(model, optim__lr=lr)
-        late_losses = [late_loss(runs[seed]) for seed in seeds if seed in runs]
-        if late_losses and not any(map(math.isnan, late_losses)):
-            losses[lr] = sum(late_losses) / len(late_losses)
-    return min(losses, key=losses.__getitem__, default=None)
-
-
-def _etas(runs: Sequence[Run], measured: Mapping[str, str]) -> list[float]:
-    """Return the step sizes at which all of some runs were looked at."""
-    sizes = [
-        set(run.rows("landscape").filter(*(col(k) == v for k, v in measured.items()))["eta"])
-        for run in runs
-    ]
-    return sorted(set.intersection(*sizes)) if sizes else []
-
-
-def _by_step(cells: Cells, runs: Mapping[int, Run]) -> dict[int, float]:
-    """Return each seed's exponent of beta in the smallest step size looked at."""
-    found = {}
-    for seed, run in runs.items():
-        etas = _etas([run], cells.measured)
-        betas = [
-            median(along(run, cells.measured, etas=etas[i:])["beta"]) for i in range(len(etas))
-        ]
-        found[seed] = _fitted_exponent(etas, betas)
-    return found
-
-
-def _by_rate(cells: Cells, runs: Mapping[float, Mapping[int, Run]]) -> dict[int, float]:
-    """Return each seed's exponent of beta in the learning rate, the step sizes held."""
-    found = {}
-    for seed in sorted(set.intersection(*map(set, runs.values())) if len(runs) > 1 else ()):
-        each = [by_seed[seed] for by_seed in runs.values()]
-        etas = _etas(each, cells.measured)
-        betas = [median(along(run, cells.measured, etas=etas)["beta"]) for run in each]
-        found[seed] = _fitted_exponent(list(runs), betas)
-    return found
-
-
-def _fitted_exponent(x: Sequence[float], y: Sequence[float]) -> float:
-    """Return the slope of log y in log x; NaN where there are not two points."""
-    if len(x) < 2 or not (numpy.isfinite(y).all() and min(y) > 0):
-        return math.nan
-    return float(numpy.polyfit(numpy.log(x), numpy.log(y), 1)[0])
-
-
-def _exponent(label: str, values: Mapping[int, float], slope: float) -> Component:
-    return difference(label, "exponent of effective beta", values, "greater", than=slope)

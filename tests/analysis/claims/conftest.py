@@ -3,7 +3,7 @@
 import copy
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,6 +122,39 @@ class Folder:
         )
 
     @staticmethod
+    def landscape(
+        steps: Iterable[int],
+        band: float = 1.0,
+        change: float = 1.0,
+        beta: float | None = None,
+        lr: float = 0.1,
+        etas: Sequence[float] = (0.5, 1.0, 2.0, 4.0),
+        metric: str = "euclidean",
+        direction: str = "gradient",
+        gradient: float = 1.0,
+    ) -> dict[str, list[Any]]:
+        """Return a landscape whose loss and gradient change linearly, up to what is given."""
+        found: list[dict[str, Any]] = []
+        for step in steps:
+            for eta in etas:
+                grown = eta / max(etas)
+                moved = change * grown
+                found.append(
+                    {
+                        **{"step": step, "metric": metric, "direction": direction, "eta": eta * lr},
+                        **{"loss_at_zero": 2.0, "loss": 2.0 + band * grown, "grad_norm": gradient},
+                        **{
+                            "grad_norm_at": 1.0,
+                            "grad_diff": moved,
+                            "cosine": 0.5,
+                            "weight_norm": 1.0,
+                        },
+                        "beta": moved / (eta * lr * gradient) if beta is None else beta,
+                    }
+                )
+        return {key: [row[key] for row in found] for key in found[0]}
+
+    @staticmethod
     def wobble(seed: int, size: float = 0.02) -> float:
         """Return a factor near 1, another for each seed: seeds differ."""
         return 1 + size * (seed % 5 - 2)
@@ -131,6 +164,25 @@ class Folder:
 def folder(tmp_path: Path) -> Folder:
     (tmp_path / "runs").mkdir()
     return Folder(tmp_path / "runs")
+
+
+@pytest.fixture
+def compared(folder: Folder) -> Callable[..., None]:
+    """Writes a landscape of each model at each seed: ``make(place, wobble)``."""
+
+    def write(
+        make: Callable[[int, float], Rows],
+        sweep: str = "fig4_landscape",
+        models: Sequence[str] = ("vgg", "vgg_bn"),
+        seeds: Iterable[int] = folder.seeds,
+        **kept: Any,
+    ) -> None:
+        for seed in seeds:
+            for place, model in enumerate(models):
+                tables = {"landscape": make(place, folder.wobble(seed if place else 2))}
+                folder.write(model, seed, tables, sweep=sweep, **kept)
+
+    return write
 
 
 @pytest.fixture

@@ -2,37 +2,6 @@ import math
 
 import pytest
 
-ETAS = (0.5, 1.0, 2.0, 4.0)
-
-
-def rows(
-    steps,
-    band=1.0,
-    change=1.0,
-    beta=None,
-    lr=0.1,
-    etas=ETAS,
-    metric="euclidean",
-    direction="gradient",
-    gradient=1.0,
-):
-    """Return a landscape whose loss and gradient change linearly, up to what is given."""
-    found = []
-    for step in steps:
-        for eta in etas:
-            grown = eta / max(etas)
-            moved = change * grown
-            found.append(
-                {
-                    **{"step": step, "metric": metric, "direction": direction, "eta": eta * lr},
-                    **{"loss_at_zero": 2.0, "loss": 2.0 + band * grown, "grad_norm": gradient},
-                    **{"grad_norm_at": 1.0, "grad_diff": moved, "cosine": 0.5, "weight_norm": 1.0},
-                    "beta": moved / (eta * lr * gradient) if beta is None else beta,
-                }
-            )
-    return {key: [row[key] for row in found] for key in found[0]}
-
-
 STEPS = range(0, 3000, 100)
 SIZES = {
     "loss_variation": "band",
@@ -42,17 +11,6 @@ SIZES = {
 }
 
 
-@pytest.fixture
-def compared(folder):
-    def write(make, sweep="fig4_landscape", models=("vgg", "vgg_bn"), seeds=folder.seeds, **kept):
-        for seed in seeds:
-            for place, model in enumerate(models):
-                tables = {"landscape": make(place, folder.wobble(seed if place else 2))}
-                folder.write(model, seed, tables, sweep=sweep, **kept)
-
-    return write
-
-
 class TestGap:
     @pytest.mark.parametrize("claim", SIZES)
     @pytest.mark.parametrize(
@@ -60,7 +18,7 @@ class TestGap:
     )
     def test_verdicts(self, folder, compared, claim, size, verdict):
         key = SIZES[claim]
-        compared(lambda place, w: rows(STEPS, **{key: (size if place else 1.0) * w}))
+        compared(lambda place, w: folder.landscape(STEPS, **{key: (size if place else 1.0) * w}))
         result = folder.judged(claim)
         assert result.verdict == verdict
         assert result.effect == pytest.approx(size, rel=0.01)
@@ -72,8 +30,8 @@ class TestGap:
         key = SIZES[claim]
 
         def make(place, w):
-            early = rows(range(0, 200, 10), **{key: (9.0 if place else 1.0) * w})
-            late = rows(range(200, 3000, 50), **{key: (0.3 if place else 1.0) * w})
+            early = folder.landscape(range(0, 200, 10), **{key: (9.0 if place else 1.0) * w})
+            late = folder.landscape(range(200, 3000, 50), **{key: (0.3 if place else 1.0) * w})
             return {k: early[k] + late[k] for k in early}
 
         compared(make)
@@ -82,7 +40,9 @@ class TestGap:
         assert result.components[0].verdict == "contradicted"
 
     def test_four_seeds_and_none(self, folder, compared):
-        compared(lambda place, w: rows(STEPS, band=(0.3 if place else 1) * w), seeds=range(4))
+        compared(
+            lambda place, w: folder.landscape(STEPS, band=(0.3 if place else 1) * w), seeds=range(4)
+        )
         assert folder.judged("loss_variation").verdict == "inconclusive"
         assert folder.judged("landscape_dln").verdict == "not run"
 
@@ -90,7 +50,10 @@ class TestGap:
         """Beyond 4 x LR the standard network's loss explodes; the paper stops there."""
 
         def make(place, w):
-            near, far = rows(STEPS, band=w), rows(STEPS, band=1.0 if place else 1e9, etas=(8.0,))
+            near, far = (
+                folder.landscape(STEPS, band=w),
+                folder.landscape(STEPS, band=1.0 if place else 1e9, etas=(8.0,)),
+            )
             return {k: near[k] + far[k] for k in near}
 
         compared(make)
@@ -98,7 +61,7 @@ class TestGap:
 
     def test_a_point_that_is_no_number_lies_beyond_infinity(self, folder, compared):
         def make(place, w):
-            found = rows(STEPS, change=w)
+            found = folder.landscape(STEPS, change=w)
             if not place:
                 found["grad_diff"][3::4] = [math.nan] * 30
                 found["beta"][3::4] = [math.nan] * 30
@@ -111,9 +74,11 @@ class TestGap:
     def test_random_directions_and_the_relative_metric_are_readings(self, folder, compared):
         def make(place, w):
             parts = [
-                rows(STEPS, change=(0.3 if place else 1.0) * w),
-                rows(STEPS, change=(3.0 if place else 1.0) * w, direction="random"),
-                rows(STEPS, change=(3.0 if place else 1.0) * w, metric="relative", gradient=0.1),
+                folder.landscape(STEPS, change=(0.3 if place else 1.0) * w),
+                folder.landscape(STEPS, change=(3.0 if place else 1.0) * w, direction="random"),
+                folder.landscape(
+                    STEPS, change=(3.0 if place else 1.0) * w, metric="relative", gradient=0.1
+                ),
             ]
             return {k: [value for part in parts for value in part[k]] for k in parts[0]}
 
@@ -129,7 +94,7 @@ class TestGap:
 class TestEachStep:
     def test_a_gap_at_large_steps_alone(self, folder, compared):
         def make(place, w):
-            found = rows(STEPS, beta=20.0 * w)
+            found = folder.landscape(STEPS, beta=20.0 * w)
             sizes = {0.05: 1.0, 0.1: 0.7, 0.2: 0.5, 0.4: 0.25}
             if place:
                 found["beta"] = [
@@ -157,7 +122,7 @@ class TestEqualLoss:
                 by = factor * folder.wobble(seed) if model == "vgg_bn" else 1.0
                 records = range(0, folder.steps, 10)
                 losses = [2 * math.exp(-rate * step / 1000) for step in records]
-                found = [rows([s], *[by * losses[s // 10]] * 2) for s in STEPS]
+                found = [folder.landscape([s], *[by * losses[s // 10]] * 2) for s in STEPS]
                 table = {k: [v for part in found for v in part[k]] for k in found[0]}
                 metrics = folder.metric("train/loss", records, losses)
                 tables = {"landscape": table, "metrics": metrics}
@@ -183,7 +148,7 @@ def test_the_largest_gradient_is_at_the_start_or_on_the_way(
     folder, compared, at_start, on_the_way, verdict
 ):
     def make(place, w):
-        found = rows(STEPS, gradient=(at_start if place else 1.0) * w)
+        found = folder.landscape(STEPS, gradient=(at_start if place else 1.0) * w)
         found["grad_norm_at"] = [(on_the_way if place else 1.0) * w] * len(found["step"])
         return found
 
@@ -199,12 +164,16 @@ class TestRelative:
     )
     def test_verdicts(self, folder, compared, size, verdict):
         change = {"metric": "relative", "gradient": 0.1}
-        compared(lambda place, w: rows(STEPS, change=(size if place else 1.0) * w, **change))
+        compared(
+            lambda place, w: folder.landscape(STEPS, change=(size if place else 1.0) * w, **change)
+        )
         assert folder.judged("beta_relative").verdict == verdict
 
     def test_step_sizes_need_be_no_multiples_of_the_rate(self, folder, compared):
         matched = {"metric": "relative", "etas": (0.0007, 0.0013)}
-        compared(lambda place, w: rows(STEPS, change=(0.3 if place else 1.0) * w, **matched))
+        compared(
+            lambda place, w: folder.landscape(STEPS, change=(0.3 if place else 1.0) * w, **matched)
+        )
         assert folder.judged("beta_relative").effect == pytest.approx(0.3, rel=0.01)
 
 
@@ -215,98 +184,7 @@ class TestRelative:
 def test_deep_linear(folder, compared, band, change, verdict):
     def make(place, w):
         sizes = (band, change) if place else (1, 1)
-        return rows(STEPS, sizes[0] * w, sizes[1] * w, lr=1e-6)
+        return folder.landscape(STEPS, sizes[0] * w, sizes[1] * w, lr=1e-6)
 
     compared(make, "fig10_landscape_dln", ("dln", "dln_bn"), optim__lr=1e-6)
     assert folder.judged("landscape_dln").verdict == verdict
-
-
-class TestBestRate:
-    def write(self, folder, losses, gap):
-        for seed in range(6):
-            for model, by_rate in losses.items():
-                for lr, loss in by_rate.items():
-                    size = gap * folder.wobble(seed) if model == "vgg_bn" else 1.0
-                    steps = range(0, folder.steps, 10)
-                    tables = {
-                        "landscape": rows(STEPS, size, size, lr=lr),
-                        "metrics": folder.metric("train/loss", steps, [loss] * 300),
-                    }
-                    folder.write(model, seed, tables, sweep="confounds", optim__lr=lr)
-
-    @pytest.mark.parametrize(("gap", "verdict"), [(0.3, "supported"), (40.0, "contradicted")])
-    def test_verdicts(self, folder, gap, verdict):
-        self.write(folder, {"vgg": {0.1: 0.5, 0.01: 1.0}, "vgg_bn": {0.1: 1.0, 0.5: 0.2}}, gap)
-        result = folder.judged("landscape_best_rate")
-        assert result.verdict == verdict
-        assert result.seeds == 5  # of six: the tuning seed is left out
-        assert "vgg 0.1, vgg_bn 0.5" in result.note
-
-    def test_a_rate_that_diverges_is_not_the_best(self, folder):
-        self.write(folder, {"vgg": {0.1: 0.5}, "vgg_bn": {0.1: 0.4}}, 0.3)
-        folder.write("vgg_bn", 0, {}, {"state": "diverged"}, "confounds", optim__lr=0.5)
-        assert "vgg_bn 0.1" in folder.judged("landscape_best_rate").note
-
-
-class TestOffEdge:
-    @pytest.mark.parametrize(
-        ("size", "verdict"), [(0.3, "supported"), (1.4, "contradicted"), (1.0, "inconclusive")]
-    )
-    def test_verdicts(self, folder, compared, size, verdict):
-        def make(place, w):
-            edge = rows(range(1000, 3000, 100), beta=20.0)  # 2 / LR: says nothing
-            off = rows(range(0, 1000, 100), beta=(size if place else 1.0) * w * 10)
-            return {k: edge[k] + off[k] for k in edge}
-
-        compared(make, "confounds")
-        result = folder.judged("beta_off_edge")
-        assert result.verdict == verdict and result.effect == pytest.approx(size, rel=0.01)
-
-    def test_rates_always_at_the_edge_are_left_out(self, folder, compared):
-        compared(lambda place, w: rows(STEPS, beta=20.0), "confounds")
-        assert folder.judged("beta_off_edge").verdict == "not run"
-
-    def test_mixed_over_rates(self, folder, compared):
-        for lr, size in ((0.1, 0.3), (0.01, 1.4)):
-            compared(
-                lambda place, w, s=size, lr=lr: rows(
-                    STEPS, beta=(s if place else 1.0) * w * 10, lr=lr
-                ),
-                "confounds",
-                optim__lr=lr,
-            )
-        assert folder.judged("beta_off_edge").verdict == "mixed"
-
-
-class TestSmallestStep:
-    def write(self, folder, beta):
-        """Write both networks at three rates, with the same absolute step sizes."""
-        for model in ("vgg", "vgg_bn"):
-            for lr in (0.05, 0.1, 0.2):
-                for seed in folder.seeds:
-                    own = seed / 100
-                    parts = [
-                        rows(STEPS, lr=1.0, etas=(eta,), beta=beta(eta, lr) * (eta * lr) ** own)
-                        for eta in (0.025, 0.05, 0.1, 0.2)
-                    ]
-                    table = {k: [v for part in parts for v in part[k]] for k in parts[0]}
-                    tables = {"landscape": table}
-                    folder.write(model, seed, tables, sweep="confounds", optim__lr=lr)
-
-    @pytest.mark.parametrize(
-        ("beta", "verdict"),
-        [
-            (lambda eta, lr: 20.0, "supported"),
-            (lambda eta, lr: 1 / eta, "mixed"),
-            (lambda eta, lr: 2 / lr, "mixed"),
-            (lambda eta, lr: 1 / (eta * lr), "contradicted"),
-        ],
-    )
-    def test_verdicts(self, folder, beta, verdict):
-        self.write(folder, beta)
-        result = folder.judged("beta_smallest_step")
-        effects = [part.effect for part in result.components]
-        in_step, in_rate = effects[0], effects[3]
-        assert in_step == pytest.approx(-1 if beta(0.1, 0.1) != beta(0.2, 0.1) else 0, abs=0.05)
-        assert in_rate == pytest.approx(-1 if beta(0.1, 0.1) != beta(0.1, 0.2) else 0, abs=0.05)
-        assert len(effects) == 8 and result.verdict == verdict

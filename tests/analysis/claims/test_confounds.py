@@ -1,0 +1,96 @@
+import pytest
+
+STEPS = range(0, 3000, 100)
+
+
+class TestBestRate:
+    def write(self, folder, losses, gap):
+        for seed in range(6):
+            for model, by_rate in losses.items():
+                for lr, loss in by_rate.items():
+                    size = gap * folder.wobble(seed) if model == "vgg_bn" else 1.0
+                    steps = range(0, folder.steps, 10)
+                    tables = {
+                        "landscape": folder.landscape(STEPS, size, size, lr=lr),
+                        "metrics": folder.metric("train/loss", steps, [loss] * 300),
+                    }
+                    folder.write(model, seed, tables, sweep="confounds", optim__lr=lr)
+
+    @pytest.mark.parametrize(("gap", "verdict"), [(0.3, "supported"), (40.0, "contradicted")])
+    def test_verdicts(self, folder, gap, verdict):
+        self.write(folder, {"vgg": {0.1: 0.5, 0.01: 1.0}, "vgg_bn": {0.1: 1.0, 0.5: 0.2}}, gap)
+        result = folder.judged("landscape_best_rate")
+        assert result.verdict == verdict
+        assert result.seeds == 5  # of six: the tuning seed is left out
+        assert "vgg 0.1, vgg_bn 0.5" in result.note
+
+    def test_a_rate_that_diverges_is_not_the_best(self, folder):
+        self.write(folder, {"vgg": {0.1: 0.5}, "vgg_bn": {0.1: 0.4}}, 0.3)
+        folder.write("vgg_bn", 0, {}, {"state": "diverged"}, "confounds", optim__lr=0.5)
+        assert "vgg_bn 0.1" in folder.judged("landscape_best_rate").note
+
+
+class TestOffEdge:
+    @pytest.mark.parametrize(
+        ("size", "verdict"), [(0.3, "supported"), (1.4, "contradicted"), (1.0, "inconclusive")]
+    )
+    def test_verdicts(self, folder, compared, size, verdict):
+        def make(place, w):
+            edge = folder.landscape(range(1000, 3000, 100), beta=20.0)  # 2 / LR: says nothing
+            off = folder.landscape(range(0, 1000, 100), beta=(size if place else 1.0) * w * 10)
+            return {k: edge[k] + off[k] for k in edge}
+
+        compared(make, "confounds")
+        result = folder.judged("beta_off_edge")
+        assert result.verdict == verdict and result.effect == pytest.approx(size, rel=0.01)
+
+    def test_rates_always_at_the_edge_are_left_out(self, folder, compared):
+        compared(lambda place, w: folder.landscape(STEPS, beta=20.0), "confounds")
+        assert folder.judged("beta_off_edge").verdict == "not run"
+
+    def test_mixed_over_rates(self, folder, compared):
+        for lr, size in ((0.1, 0.3), (0.01, 1.4)):
+            compared(
+                lambda place, w, s=size, lr=lr: folder.landscape(
+                    STEPS, beta=(s if place else 1.0) * w * 10, lr=lr
+                ),
+                "confounds",
+                optim__lr=lr,
+            )
+        assert folder.judged("beta_off_edge").verdict == "mixed"
+
+
+class TestSmallestStep:
+    def write(self, folder, beta):
+        """Write both networks at three rates, with the same absolute step sizes."""
+        for model in ("vgg", "vgg_bn"):
+            for lr in (0.05, 0.1, 0.2):
+                for seed in folder.seeds:
+                    own = seed / 100
+                    parts = [
+                        folder.landscape(
+                            STEPS, lr=1.0, etas=(eta,), beta=beta(eta, lr) * (eta * lr) ** own
+                        )
+                        for eta in (0.025, 0.05, 0.1, 0.2)
+                    ]
+                    table = {k: [v for part in parts for v in part[k]] for k in parts[0]}
+                    tables = {"landscape": table}
+                    folder.write(model, seed, tables, sweep="confounds", optim__lr=lr)
+
+    @pytest.mark.parametrize(
+        ("beta", "verdict"),
+        [
+            (lambda eta, lr: 20.0, "supported"),
+            (lambda eta, lr: 1 / eta, "mixed"),
+            (lambda eta, lr: 2 / lr, "mixed"),
+            (lambda eta, lr: 1 / (eta * lr), "contradicted"),
+        ],
+    )
+    def test_verdicts(self, folder, beta, verdict):
+        self.write(folder, beta)
+        result = folder.judged("beta_smallest_step")
+        effects = [part.effect for part in result.components]
+        in_step, in_rate = effects[0], effects[3]
+        assert in_step == pytest.approx(-1 if beta(0.1, 0.1) != beta(0.2, 0.1) else 0, abs=0.05)
+        assert in_rate == pytest.approx(-1 if beta(0.1, 0.1) != beta(0.1, 0.2) else 0, abs=0.05)
+        assert len(effects) == 8 and result.verdict == verdict
