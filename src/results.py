@@ -92,7 +92,7 @@ def take_in(root: Path, published: Path) -> list[str]:
             except (OSError, KeyError, ValueError, yaml.YAMLError, PolarsError) as error:
                 problems.append(f"{path} is left out: {reason(error)}")
     for sweep, cells in read_manifests(root, problems).items():
-        store.add_to_sweep(sweep, [_kept(cell, published) for cell in cells])
+        store.add_to_sweep(sweep, [_kept(cell) for cell in cells])
     shutil.rmtree(published / ".locks", ignore_errors=True)
     return problems
 
@@ -100,7 +100,6 @@ def take_in(root: Path, published: Path) -> list[str]:
 def make_small(run: Path, target: Path) -> None:
     """Copy what claims and figures read of a run; of its distributions, few are drawn."""
     config = yaml.safe_load((run / "config.yaml").read_text())
-    linear = VARIANTS[config["model"]["name"]].family == "dln"
     for *branch, last in (place.split(".") for place in _PLACES):
         (config[branch[0]] if branch else config).pop(last, None)
     with TemporaryDirectory(dir=target.parent, prefix=".") as place:
@@ -110,7 +109,7 @@ def make_small(run: Path, target: Path) -> None:
         shutil.copy(run / "status.json", making)
         for name in _TABLES:
             path = run / f"{name}.parquet"
-            if not path.exists() or (linear and name == "activations"):  # nothing reads theirs
+            if not path.exists() or _unread(run.name, name):
                 continue
             table = polars.read_parquet(path)
             _write(_drawn(table) if name == "activations" else table, making / path.name)
@@ -151,13 +150,17 @@ def _drawn(activations: DataFrame) -> DataFrame:
     )
 
 
-def _kept(cell: dict[str, Any], published: Path) -> dict[str, Any]:
-    """Leave out of a sweep's cell what only one machine has, and probes left out of its run."""
-    given, run = cell.get("overrides", []), published / cell["run"]
+def _kept(cell: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a sweep's cell what only one machine has, and tables left out of its run."""
+    run, given = cell["run"], cell.get("overrides", [])
     overrides = [o for o in given if o.partition("=")[0].lstrip("+~") not in _PLACES]
-    tables = {path.stem for path in run.glob("*.parquet")} if run.exists() else cell["probes"]
-    probes = {probe: asked for probe, asked in cell["probes"].items() if probe in tables}
-    return {"overrides": overrides, "run": cell["run"], "probes": probes}
+    probes = {probe: asked for probe, asked in cell["probes"].items() if not _unread(run, probe)}
+    return {"overrides": overrides, "run": run, "probes": probes}
+
+
+def _unread(run: str, table: str) -> bool:
+    """Tell whether no claim or figure reads a table of a run: a linear net's distributions."""
+    return table == "activations" and VARIANTS[run.rpartition("-")[0]].family == "dln"
 
 
 def _write(table: DataFrame, path: Path) -> None:

@@ -81,16 +81,21 @@ def test_a_linear_net_s_distributions_are_left_out_and_not_missed(run, tmp_path:
     probes = {"ics": {"every": 100}, "activations": {"every": 100}}
     kinds = [("dln", ["ics"]), ("vgg", ["ics", "activations"])]
     source, target = tmp_path / "runs", tmp_path / "published"
-    cells = [
-        {"run": run(source, model).name, "probes": probes, "overrides": []} for model, _ in kinds
-    ]
+    runs = [run(source, model, status={"state": "running"}) for model, _ in kinds]
+    cells = [{"run": made.name, "probes": probes, "overrides": []} for made in runs]
     (source / "sweeps").mkdir()
     (source / "sweeps" / "mine.json").write_text(json.dumps({"sweep": "mine", "cells": cells}))
     target.mkdir()
-    assert results.take_in(source, target) == []
-    assert [list(cell["probes"]) for cell in manifest(target / "sweeps" / "mine.json")] == [
-        kept for _, kept in kinds
-    ]
+    for state in ("running", "completed"):  # a sweep is published in stages
+        for made in runs:
+            status = json.loads((made / "status.json").read_text())
+            (made / "status.json").write_text(json.dumps(status | {"state": state}))
+        assert results.take_in(source, target) == []
+        assert [list(cell["probes"]) for cell in manifest(target / "sweeps" / "mine.json")] == [
+            kept for _, kept in kinds
+        ]
+    tables = [(target / made.name / "activations.parquet").exists() for made in runs]
+    assert tables == [False, True]
 
 
 def test_what_ended_is_taken_in_once_and_again_when_it_has_changed(run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What could explain the landscape's gap but smoothness: the edge, the step sizes, the rate."""
+"""What but smoothness could explain the landscape's gap: the edge, the step sizes, the rate."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from polars import col
 
 from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.landscape import PANELS, Steps, along, compared
-from src.analysis.claims.measures import late_loss, median, median_log_ratio
+from src.analysis.claims.measures import late_loss, median, median_log_ratio, trains
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
 from src.analysis.claims.verdict import Finding, difference, ratio
@@ -47,7 +47,7 @@ def beta_off_edge(cells: Cells, edge: float, steps: Steps) -> Finding:
             pairs(cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr), change),
             "less",
         )
-        for lr in cells.shared("optim.lr", "vgg", "vgg_bn")
+        for lr in _rates(cells, "vgg", "vgg_bn")
     ]
     return Finding([part for part in parts if part.seeds])
 
@@ -61,15 +61,24 @@ def beta_smallest_step(cells: Cells, slope: float) -> Finding:
     """
     parts = []
     for model in ("vgg", "vgg_bn"):
-        rates = cells.shared("optim.lr", model)
-        runs = {lr: cells.of(model, optim__lr=lr) for lr in rates}
+        runs = {lr: cells.of(model, optim__lr=lr) for lr in _rates(cells, model)}
         steps = [
             _exponent(f"{model}, smallest step, LR {lr:g}", _by_step(cells, runs[lr]), slope)
-            for lr in rates
+            for lr in runs
         ]
         parts += [part for part in steps if part.seeds]
         parts.append(_exponent(f"{model}, LR", _by_rate(cells, runs), slope))
     return Finding(parts)
+
+
+def _rates(cells: Cells, *models: str) -> list[float]:
+    """Return the rates at which all runs of some networks train: a plateau's beta tells nothing."""
+
+    def all_train(lr: float) -> bool:
+        runs = [run for model in models for run in cells.of(model, optim__lr=lr).values()]
+        return all(trains(run, cells.scale, "train_eval/accuracy") for run in runs)
+
+    return [lr for lr in cells.shared("optim.lr", *models) if all_train(lr)]
 
 
 def _best_rate(cells: Cells, model: str, seeds: Sequence[int]) -> float | None:

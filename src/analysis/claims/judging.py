@@ -81,9 +81,10 @@ def _result(rule: Rule, scale: str | None, under: Sequence[_Judged], notes: list
     main = next((judged for judged in under if judged.shown), under[0] if under else None)
     shown = main.shown if main else None
     if main and shown:
+        notes += ["no seed tells by the main reading"] if main is not under[0] else []
         notes += [main.finding.note, *_absent(main.finding), *_departures(main.cells, rule)]
     elif main:
-        notes.append("no seed has all that is compared, measured on one kind of machine")
+        notes.append("no seed has all that the rule asks for, on one kind of machine")
     used = main.cells.used.values() if main and shown else ()
     return Result(
         id=rule.id,
@@ -142,7 +143,7 @@ def _absent(finding: Finding) -> Iterator[str]:
     """Say which parts could not be judged."""
     for part in finding.components:
         if part.verdict == "not run":
-            why = "neither got there" if part.seeds else "no seed tells"
+            why = "no pair got far enough" if part.seeds else "no seed tells"
             yield ": ".join(filter(None, (part.label, why)))
 
 

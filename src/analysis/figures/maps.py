@@ -204,9 +204,9 @@ def told(data: DataFrame) -> str:
 _TEXT = (
     "The median over seeds of the final accuracy on a fixed part of the training images in "
     "evaluation mode, in per cent; in brackets that of the minibatches over the last tenth of "
-    "training, where it is more than five points away. Hatched: every run diverged; where some "
-    "did, their number is given and the median is of the others. An empty cell was not run. The "
-    "papers have no such figure. To see: how wide the region is in which a network trains. "
+    f"training, where it is more than {_APART} points away. Hatched: every run diverged; where "
+    "some did, their number is given and the median is of the others. An empty cell was not run. "
+    "The papers have no such figure. To see: how wide the region is in which a network trains. "
 )
 
 

@@ -75,7 +75,7 @@ def _judged(result: Result, drawn: Collection[str]) -> str:
     told = {
         "Measured": result.quantity,
         "Rule": result.rule,
-        "Read": f"{result.readings[0].reading}; otherwise below" if result.readings[1:] else "",
+        "Main reading": result.readings[0].reading if len(result.readings) > 1 else "",
         "The paper": result.paper,
         "What would change our mind": result.would_change,
         "Notes": "; ".join(filter(None, (result.note, _OLDER if result.older_than_rule else ""))),

@@ -20,7 +20,7 @@ KEY = (
     "the opposite then makes it mixed; else those of all its parts, mixed where two say the "
     "opposite of each other. Inconclusive: an interval leaves it open, a part cannot be compared, "
     "there are fewer than five paired seeds, or Holm's correction leaves too little. Not run: no "
-    "seed has all that is compared. "
+    "seed has all that the rule asks for. "
     "The effect shown is of the whole, or else of the part the verdict rests "
     "on, of a mixed claim the first; p is of its test, against what the rule compares it with. "
     "Confirmatory claims were named before the runs and form one family, their p corrected by "

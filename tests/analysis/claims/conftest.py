@@ -175,11 +175,13 @@ def compared(folder: Folder) -> Callable[..., None]:
         sweep: str = "fig4_landscape",
         models: Sequence[str] = ("vgg", "vgg_bn"),
         seeds: Iterable[int] = folder.seeds,
+        accuracy: float = 0.8,
         **kept: Any,
     ) -> None:
         for seed in seeds:
             for place, model in enumerate(models):
-                tables = {"landscape": make(place, folder.wobble(seed if place else 2))}
+                landscape = make(place, folder.wobble(seed if place else 2))
+                tables = {"landscape": landscape, "metrics": folder.final(accuracy)}
                 folder.write(model, seed, tables, sweep=sweep, **kept)
 
     return write

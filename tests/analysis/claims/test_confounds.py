@@ -59,6 +59,14 @@ class TestOffEdge:
             )
         assert folder.judged("beta_off_edge").verdict == "mixed"
 
+    def test_rates_at_which_one_does_not_train_are_left_out(self, folder, compared):
+        def make(place, w):
+            return folder.landscape(STEPS, beta=(0.3 if place else 1.0) * w * 10, lr=lr)
+
+        for lr, accuracy in ((0.1, 0.8), (0.5, 0.1)):
+            compared(make, "confounds", accuracy=accuracy, optim__lr=lr)
+        assert [part.label for part in folder.judged("beta_off_edge").components] == ["LR 0.1"]
+
 
 class TestSmallestStep:
     def write(self, folder, beta):
@@ -74,7 +82,7 @@ class TestSmallestStep:
                         for eta in (0.025, 0.05, 0.1, 0.2)
                     ]
                     table = {k: [v for part in parts for v in part[k]] for k in parts[0]}
-                    tables = {"landscape": table}
+                    tables = {"landscape": table, "metrics": folder.final(0.8)}
                     folder.write(model, seed, tables, sweep="confounds", optim__lr=lr)
 
     @pytest.mark.parametrize(

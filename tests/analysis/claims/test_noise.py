@@ -22,6 +22,7 @@ class TestNoisyTrains:
             ((2700, 300, 900), "inconclusive"),  # one half of the gap, in logarithms
             ((300, 2700, 1900), "inconclusive"),  # the gap is the wrong way round
             ((None, None, None), "inconclusive"),
+            ((None, 300, None), "inconclusive"),  # any share is possible
         ],
     )
     def test_verdicts(self, folder, steps, verdict):

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -9,11 +10,11 @@ RATES = [0.001, 0.01, 0.1, 1.0]
 def trained(folder):
     """Write runs at each rate that end at given accuracies; sharpness is measured at the first."""
 
-    def write(model, accuracies, seeds=folder.seeds, sharpness=None):
+    def write(model, accuracies, seeds=folder.seeds, sharpness=None, rates=RATES):
         for seed in seeds:
-            for lr, accuracy in zip(RATES, accuracies, strict=False):
+            for lr, accuracy in zip(rates, accuracies, strict=False):
                 tables = {"metrics": folder.final(accuracy * folder.wobble(seed))}
-                if sharpness is not None and lr == RATES[0]:
+                if sharpness is not None and lr == rates[0]:
                     value = sharpness * folder.wobble(seed)
                     quantity = ["largest_eigenvalue"]
                     tables["curvature"] = {"step": [0], "quantity": quantity, "value": [value]}
@@ -49,6 +50,17 @@ class TestHigherRate:
         half = 2.776 * math.log(10) / math.sqrt(6) / math.sqrt(5)
         assert math.log(high / low) / 2 == pytest.approx(half, rel=1e-3)
 
+    def test_a_rate_is_rounded_to_the_next_one_and_no_further(self, folder, trained):
+        """The grid is coarse where it is low, and that says nothing of where it is fine."""
+        rates = [0.003, 0.03, 0.3, 0.5, 1.0]
+        trained("vgg", (0.6, 0.6, 0.6, 0.1, 0.1), rates=rates)
+        trained("vgg_bn", (0.6, 0.6, 0.6, 0.6, 0.1), rates=rates)
+        result = folder.judged("higher_rate")
+        assert result.verdict == "supported" and result.effect == pytest.approx(0.5 / 0.3)
+        rounding = math.hypot(math.log(0.5 / 0.3), math.log(1 / 0.5)) / math.sqrt(12)
+        low, high = result.interval
+        assert math.log(high / low) / 2 == pytest.approx(2.776 * rounding / math.sqrt(5), rel=1e-3)
+
     @pytest.mark.parametrize("claim", ["higher_rate", "rate_sensitivity"])
     def test_minibatches_are_a_reading(self, folder, claim):
         """By them BatchNorm trains at every rate, by evaluations only at half of them."""
@@ -65,6 +77,19 @@ class TestHigherRate:
             "accuracy=train_eval/accuracy": "inconclusive",
             "accuracy=minibatch": "supported",
         }
+
+    def test_without_evaluations_minibatches_are_judged_and_said_to_be(self, folder):
+        for seed in folder.seeds:
+            for model, trains in (("vgg", 2), ("vgg_bn", 3)):
+                for place, lr in enumerate(RATES):
+                    late = [0.6 if place < trains else 0.1]
+                    rows = folder.metric("train/accuracy", [folder.steps - 10], late)
+                    folder.write(
+                        model, seed, {"metrics": rows}, sweep="lr_sensitivity", optim__lr=lr
+                    )
+        result = folder.judged("higher_rate")
+        assert result.effect == pytest.approx(10)
+        assert "no seed tells by the main reading" in result.note
 
     def test_where_neither_trains_there_is_nothing_to_compare(self, folder, trained):
         trained("vgg", (0.1,) * 4)
@@ -96,7 +121,18 @@ class TestRateSensitivity:
     def test_verdicts(self, folder, trained, standard, normalised, verdict):
         trained("vgg", standard)
         trained("vgg_bn", normalised)
-        assert folder.judged("rate_sensitivity").verdict == verdict
+        result = folder.judged("rate_sensitivity")
+        assert result.verdict == verdict
+        assert len(result.readings) == 1  # minibatches were not recorded
+
+    def test_mixed_where_the_best_rate_may_be_exceeded_by_less(self, folder, trained):
+        trained("vgg", (0.1, 0.1, 0.6, 0.59))
+        trained("vgg_bn", (0.55, 0.55, 0.6, 0.1))
+        result = folder.judged("rate_sensitivity")
+        share, above = result.judged
+        assert (share.verdict, share.effect) == ("supported", 25)
+        assert (above.verdict, above.bound) == ("contradicted", "at most")
+        assert above.effect == pytest.approx(0.1) and result.verdict == "mixed"
 
     def test_not_run(self, folder, trained):
         trained("vgg", (0.6,) * 4)
@@ -104,7 +140,7 @@ class TestRateSensitivity:
 
 
 class TestInitDependence:
-    POINTS = (("glorot_normal", 1.0), ("glorot_normal", 2.0), ("he_normal", 1.0))
+    POINTS = tuple(itertools.product(("glorot_normal", "he_normal", "torch"), (1.0, 2.0)))
 
     def write(self, folder, model, accuracies):
         for seed in folder.seeds:
@@ -127,19 +163,26 @@ class TestInitDependence:
     )
     def test_verdicts(self, folder, standard, normalised, verdict):
         for model, accuracies in (("vgg", standard), ("vgg_bn", normalised)):
-            both = [(accuracy, None) for accuracy in accuracies]
+            both = [(accuracy, None) for accuracy in accuracies * 2]
             self.write(folder, model, dict(zip(self.POINTS, both, strict=True)))
         assert folder.judged("init_dependence").verdict == verdict
 
     def test_minibatches_are_a_reading(self, folder):
         """BatchNorm ends alike from each by its minibatches; its evaluations lag from one."""
-        standard, normalised = [(0.9, 0.9), (0.5, 0.5), (0.7, 0.7)], [(0.9, 0.9), (0.2, 0.9)] * 2
-        for model, both in (("vgg", standard), ("vgg_bn", normalised[:3])):
+        standard = [(0.9, 0.9), (0.5, 0.5), (0.7, 0.7)] * 2
+        normalised = [(0.9, 0.9), (0.2, 0.9), (0.9, 0.9)] * 2
+        for model, both in (("vgg", standard), ("vgg_bn", normalised)):
             self.write(folder, model, dict(zip(self.POINTS, both, strict=True)))
         assert {r.reading: r.verdict for r in folder.judged("init_dependence").readings} == {
             "accuracy=train_eval/accuracy": "contradicted",
             "accuracy=minibatch": "supported",
         }
+
+    def test_five_initialisations_decide_nothing(self, folder):
+        for model, low in (("vgg", 0.3), ("vgg_bn", 0.68)):
+            both = [(0.7, None), (low, None)] * 3
+            self.write(folder, model, dict(list(zip(self.POINTS, both, strict=True))[:5]))
+        assert folder.judged("init_dependence").verdict == "not run"
 
 
 class TestSharpnessRate:
@@ -158,7 +201,8 @@ class TestSharpnessRate:
     def test_minibatches_are_a_reading(self, folder):
         """By them a rate ten times as high trains, and the edge is elsewhere."""
         for seed in folder.seeds:
-            for lr, evaluated, late in ((0.01, 0.6, 0.6), (0.1, 0.1, 0.6)):
+            finals = ((0.6, 0.6), (0.6, 0.6), (0.1, 0.6), (0.1, 0.1))
+            for lr, (evaluated, late) in zip(RATES, finals, strict=True):
                 rows = folder.metric("train/accuracy", [folder.steps - 10], [late])
                 curvature = {"step": [0], "quantity": ["largest_eigenvalue"]}
                 tables = {
@@ -173,6 +217,16 @@ class TestSharpnessRate:
             "accuracy=minibatch": pytest.approx(10, rel=0.01),
         }
         assert [r.judged[0].effect for r in result.readings] == list(readings.values())
+
+    @pytest.mark.parametrize(
+        ("sharpness", "verdict"),
+        [(2, "inconclusive"), (0.02, "inconclusive"), (200, "contradicted")],
+    )
+    def test_beyond_the_grid_s_end_it_may_be_anywhere(self, folder, trained, sharpness, verdict):
+        trained("vgg", (0.6,) * 4, sharpness=sharpness)
+        result = folder.judged("sharpness_rate")
+        assert (result.verdict, result.bound) == (verdict, "at least")
+        assert result.effect == pytest.approx(sharpness / 2, rel=0.01)
 
     def test_without_curvature(self, folder, trained):
         trained("vgg", (0.6,) * 4)

@@ -65,7 +65,26 @@ class TestRegularisationGain:
                     folder.write(model, seed, tables, sweep="regularisation", **setting)
         result = folder.judged("regularisation_gain")
         assert result.verdict == verdict
+        assert "points: vgg 29.6, vgg_bn 29.6" in result.note
         assert [part.label for part in result.components] == ["dropout 0.5", "weight decay 0.0005"]
+
+    @pytest.mark.parametrize(
+        ("without", "with_it"), [((0.6, 0.57), (0.6, 0.59)), ((0.9, 0.6), (0.2, 0.2))]
+    )
+    def test_a_network_that_does_not_overfit_or_stops_training_tells_nothing(
+        self, folder, without, with_it
+    ):
+        for seed in folder.seeds:
+            for model, finals in (
+                ("vgg", (without, with_it)),
+                ("vgg_bn", ((0.9, 0.6), (0.9, 0.7))),
+            ):
+                for p, final in zip((0.0, 0.5), finals, strict=True):
+                    tables = {"metrics": folder.final(*final)}
+                    folder.write(model, seed, tables, sweep="regularisation", model__dropout=p)
+        result = folder.judged("regularisation_gain")
+        assert (result.verdict, result.effect, result.seeds) == ("inconclusive", None, 5)
+        assert "dropout 0.5: no pair got far enough" in result.note
 
     def test_not_run(self, folder):
         for seed in folder.seeds:

@@ -93,7 +93,7 @@ class TestFasterTraining:
         result = folder.judged("faster_training")
         assert result.verdict == "supported"
         assert [part.verdict for part in result.components] == ["supported", *["not run"] * 3]
-        assert "to 70%: neither got there" in result.note
+        assert "to 70%: no pair got far enough" in result.note
 
     def test_neither_gets_anywhere(self, folder, trained):
         trained("vgg", None)
