@@ -144,7 +144,7 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
     levels = sorted(data["level"].unique(), key=style.rank if by_variant else _natural)
     rates = sorted(data["lr"].unique())
     width = 1.9 + len(variants) * max(2.2, 0.52 * len(rates))
-    figure = style.panels(1, len(variants), width, max(1.9, 1.0 + 0.34 * len(levels)))
+    figure = style.panels(1, len(variants), width, max(1.9, 1.0 + 0.4 * len(levels)))
     for ax, variant in zip(figure.axes, variants, strict=True):
         part = data if by_variant else data.filter(col("variant") == variant)
         _map(ax, part, rates, levels)
