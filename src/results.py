@@ -85,7 +85,8 @@ def take_in(root: Path, published: Path) -> list[str]:
         target = published / path.name
         new, old = RunFolder(path).status(), RunFolder(target).status()
         if old and new and old["started"] != new["started"]:
-            problems.append(f"{path} is left out: another training of it is in {target}")
+            other = f"another training of it is in {target}; delete that to take this one"
+            problems.append(f"{path} is left out: {other}")
         elif old != new:
             try:
                 make_small(path, target)

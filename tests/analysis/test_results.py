@@ -125,7 +125,8 @@ def test_a_published_run_makes_way_for_no_other_training_and_no_damage(run, tmp_
 
     other = run(tmp_path / "other", tables=("metrics",), status={"started": 1.9e9})
     (line,) = results.take_in(other.parent, target)
-    assert line == f"{other} is left out: another training of it is in {target / first.name}"
+    published = f"another training of it is in {target / first.name}"
+    assert line == f"{other} is left out: {published}; delete that to take this one"
 
     status = json.loads((first / "status.json").read_text())
     (first / "status.json").write_text(json.dumps(status | {"attempts": 2}))

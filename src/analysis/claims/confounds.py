@@ -13,42 +13,50 @@ from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
 from src.analysis.claims.verdict import Finding, difference, ratio
 
+_NETWORKS = ("vgg", "vgg_bn")
+
 
 @claim
-def landscape_best_rate(cells: Cells, tuning_seeds: Sequence[int]) -> Finding:
+def landscape_best_rate(cells: Cells, rates: int) -> Finding:
     """Compare all three at the rate where each network's training loss is lowest.
 
-    That is chosen on the tuning seeds, which are then left out.
+    That is chosen on the lowest seed, which is then left out.
     """
-    chosen = {model: _best_rate(cells, model, tuning_seeds) for model in ("vgg", "vgg_bn")}
+    tuning = min((run.config["seed"] for run in cells.runs), default=0)
+    looked_at = [
+        lr
+        for lr in cells.shared("optim.lr", *_NETWORKS)
+        if all(tuning in cells.of(model, optim__lr=lr) for model in _NETWORKS)
+    ]
+    if len(looked_at) < rates:
+        return Finding([])
+    chosen = {model: _best_rate(cells, model, tuning, looked_at) for model in _NETWORKS}
     standard, normalised = (
-        {seed: run for seed, run in cells.of(m, optim__lr=lr).items() if seed not in tuning_seeds}
+        {seed: run for seed, run in _that_train(cells, m, lr).items() if seed != tuning}
         for m, lr in chosen.items()
     )
-    note = "best rates: " + ", ".join(f"{m} {lr:g}" for m, lr in chosen.items() if lr is not None)
+    told = (f"{m} {lr:g}" for m, lr in chosen.items() if lr is not None)
+    note = f"best of the rates {looked_at[0]:g} to {looked_at[-1]:g}, on seed {tuning}: "
     parts = [compared(cells, column, standard, normalised) for column in PANELS]
-    return Finding(parts, note=note)
+    return Finding(parts, note=note + ", ".join(told))
 
 
 @claim
-def beta_off_edge(cells: Cells, edge: float, steps: Steps) -> Finding:
+def beta_off_edge(cells: Cells, edge: float, steps: Steps, least: int) -> Finding:
     """Compare effective beta at the steps where both networks have beta x LR below the edge."""
 
     def change(a: Run, b: Run) -> float:
         first, second = (
             along(run, cells.measured, steps).filter(col("beta") * run.lr < edge) for run in (a, b)
         )
-        return median_log_ratio(first, second, "beta", ["step"])
+        both = first.join(second, on="step", how="semi")
+        return median_log_ratio(both, second, "beta", ["step"]) if len(both) >= least else math.nan
 
-    parts = [
-        ratio(
-            f"LR {lr:g}",
-            "effective beta, BatchNorm / standard",
-            pairs(cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr), change),
-            "less",
-        )
-        for lr in _rates(cells, "vgg", "vgg_bn")
-    ]
+    parts = []
+    for lr in _rates(cells, *_NETWORKS):
+        standard, normalised = (_that_train(cells, model, lr) for model in _NETWORKS)
+        logs = pairs(standard, normalised, change)
+        parts.append(ratio(f"LR {lr:g}", "effective beta, BatchNorm / standard", logs, "less"))
     return Finding([part for part in parts if part.seeds])
 
 
@@ -60,8 +68,8 @@ def beta_smallest_step(cells: Cells, slope: float) -> Finding:
     gradient that is bounded gives less than 0, too.
     """
     parts = []
-    for model in ("vgg", "vgg_bn"):
-        runs = {lr: cells.of(model, optim__lr=lr) for lr in _rates(cells, model)}
+    for model in _NETWORKS:
+        runs = {lr: _that_train(cells, model, lr) for lr in _rates(cells, model)}
         steps = [
             _exponent(f"{model}, smallest step, LR {lr:g}", _by_step(cells, runs[lr]), slope)
             for lr in runs
@@ -71,24 +79,34 @@ def beta_smallest_step(cells: Cells, slope: float) -> Finding:
     return Finding(parts)
 
 
+def _that_train(cells: Cells, model: str, lr: float | None) -> dict[int, Run]:
+    """Return a network's runs at a rate but those on a plateau, whose landscape tells nothing."""
+    return {
+        seed: run
+        for seed, run in cells.of(model, optim__lr=lr).items()
+        if trains(run, cells.scale, "train_eval/accuracy")
+    }
+
+
 def _rates(cells: Cells, *models: str) -> list[float]:
-    """Return the rates at which all runs of some networks train: a plateau's beta tells nothing."""
+    """Return the rates at which most runs of each of some networks train."""
+    return [
+        lr
+        for lr in cells.shared("optim.lr", *models)
+        if all(
+            2 * len(_that_train(cells, model, lr)) > len(cells.of(model, optim__lr=lr))
+            for model in models
+        )
+    ]
 
-    def all_train(lr: float) -> bool:
-        runs = [run for model in models for run in cells.of(model, optim__lr=lr).values()]
-        return all(trains(run, cells.scale, "train_eval/accuracy") for run in runs)
 
-    return [lr for lr in cells.shared("optim.lr", *models) if all_train(lr)]
-
-
-def _best_rate(cells: Cells, model: str, seeds: Sequence[int]) -> float | None:
-    """Return the rate of the lowest late training loss, on average over some seeds."""
-    losses = {}
-    for lr in cells.shared("optim.lr", model):
-        runs = cells.of(model, optim__lr=lr)
-        late_losses = [late_loss(runs[seed]) for seed in seeds if seed in runs]
-        if late_losses and not any(map(math.isnan, late_losses)):
-            losses[lr] = sum(late_losses) / len(late_losses)
+def _best_rate(cells: Cells, model: str, seed: int, rates: Sequence[float]) -> float | None:
+    """Return the one of some rates at which a seed trains with the lowest late training loss."""
+    losses = {
+        lr: late_loss(run)
+        for lr in _rates(cells, model)
+        if lr in rates and (run := _that_train(cells, model, lr).get(seed))
+    }
     return min(losses, key=losses.__getitem__, default=None)
 
 

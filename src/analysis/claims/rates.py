@@ -1,82 +1,66 @@
 """BatchNorm allows higher learning rates and depends less on rate and initialisation."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy
 from polars import col
 
 from src.analysis.claims.cells import Cells, Run
-from src.analysis.claims.measures import POINTS, accuracy_error, log, train_accuracy, trains
+from src.analysis.claims.grids import OnGrid, equal, extent, larger, largest
+from src.analysis.claims.measures import POINTS, accuracy_error, train_accuracy, trains
 from src.analysis.claims.registry import claim
-from src.analysis.claims.result import Component
-from src.analysis.claims.verdict import Finding, difference, ratio
-from src.analysis.statistics import Bound
+from src.analysis.claims.verdict import Finding, difference
 
 Grid = dict[tuple[Any, ...], Run]  # runs by their values of some axes
 _RATE = ("optim.lr",)
 _INIT = ("init.name", "init.gain", "init.std")
 
 
-@dataclass(frozen=True)
-class _Largest:
-    """The largest rate of a grid of which something holds, as far as the grid can tell.
-
-    Attributes:
-        log: Its logarithm; where it holds of none, that of the lowest rate.
-        width: How far above it the next rate lies, in logarithms; 0 where there is none.
-        bound: What ``log`` is of the true one, at an end of the grid.
-    """
-
-    log: float
-    width: float
-    bound: Bound | None
-
-
 @claim
 def higher_rate(cells: Cells, rates: int) -> Finding:
     """Compare the largest rate at which each network trains."""
     found = {
-        seed: (_largest(standard, a), _largest(normalised, b))
+        seed: (largest(_rates(standard), a), largest(_rates(normalised), b))
         for seed, standard, normalised in _both(cells, _RATE, rates)
         if (a := _training(standard, cells)) | (b := _training(normalised, cells))
     }
-    return Finding([_ratio("", "ratio of the largest rates that train", found)])
+    what = "ratio of the largest rates that train, BatchNorm / standard"
+    return Finding([larger("", what, found)])
 
 
 @claim
 def rate_sensitivity(cells: Cells, within: float, rates: int) -> Finding:
-    """Compare the share of the rates at which each network does nearly as well as at its best.
+    """Compare how far apart the rates are at which each network does nearly as well as at its best.
 
     Rates too low to get far in the steps there are count as those too high do. So it is told, too,
     how far above its best rate each still does well.
     """
 
     def well(runs: Grid) -> tuple[set[float], float]:
-        """Return the rates at which a network does well, and its best one."""
-        accuracy = {rate: train_accuracy(run, **cells.measured) for (rate,), run in runs.items()}
+        """Return the rates at which a network does well, and its best one, the lowest of equals."""
+        accuracy = {rate: train_accuracy(runs[rate,], **cells.measured) for rate in _rates(runs)}
         best = max(accuracy, key=accuracy.__getitem__)
         good = {rate for rate, reached in accuracy.items() if reached >= accuracy[best] - within}
         return good & _training(runs, cells), best
 
-    both = list(_both(cells, _RATE, rates))
-    shares, above = dict[int, float](), dict[int, tuple[_Largest, _Largest]]()
-    for seed, standard, normalised in both:
-        (a, best_a), (b, best_b) = well(standard), well(normalised)
-        shares[seed] = POINTS * (len(b) - len(a)) / len(standard)
+    ranges, above = dict[int, tuple[OnGrid, OnGrid]](), dict[int, tuple[OnGrid, OnGrid]]()
+    for seed, standard, normalised in _both(cells, _RATE, rates):
+        (a, best_a), (b, best_b), grid = well(standard), well(normalised), _rates(standard)
+        if a or b:
+            ranges[seed] = (extent(grid, a), extent(grid, b))
         if a and b:
-            above[seed] = (_largest(standard, a, best_a), _largest(normalised, b, best_b))
-    share = difference(
-        "",
-        "share of the rates that do well, BatchNorm - standard, points",
-        shares,
-        "greater",
-        floor=_share_error(both),
+            above[seed] = (largest(grid, a, best_a), largest(grid, b, best_b))
+    whole = larger(
+        "", "highest rate that does well by the lowest, ratio, BatchNorm / standard", ranges
     )
-    part = _ratio("above the best rate", "ratio of the factors by which it may be exceeded", above)
-    return Finding([part], share)
+    part = larger(
+        "above the best rate",
+        "ratio of the factors by which it may be exceeded, BatchNorm / standard",
+        above,
+    )
+    return Finding([part], whole)
 
 
 @claim
@@ -117,26 +101,14 @@ def init_dependence(cells: Cells, lr: float, initialisations: int) -> Finding:
 def sharpness_rate(cells: Cells, margin: float, rates: int) -> Finding:
     """Compare each network's largest rate that trains with 2 / sharpness before the first step."""
     parts = []
-    for model in sorted({run.model for run in cells.runs}):
-        logs, found = dict[int, float](), list[_Largest]()
+    for model in ("vgg", "vgg_bn", "vgg_noisy"):
+        found = dict[int, OnGrid]()
         for seed, runs in _by_seed(cells, _RATE, model).items():
             good, sharpness = _training(runs, cells), _sharpness(runs)
-            if good and len(runs) >= rates:
-                found.append(largest := _largest(runs, good))
-                logs[seed] = largest.log + log(sharpness / 2)
-        part = ratio(
-            model,
-            "largest rate that trains x sharpness at the start / 2",
-            logs,
-            "equal",
-            margin=margin,
-            floor=_rounding(found),
-            bound="at least" if any(largest.bound for largest in found) else None,
-        )
-        above = part.verdict == "contradicted" and (part.effect or 0) > 1
-        if part.bound and part.seeds and not above:  # the true one may be anywhere above
-            part = replace(part, verdict="inconclusive")
-        parts.append(part)
+            if good and len(runs) >= rates and sharpness > 0:
+                found[seed] = largest(_rates(runs), good, over=2 / sharpness)
+        what = "largest rate that trains x sharpness at the start / 2"
+        parts.append(equal(model, what, found, margin))
     return Finding(parts)
 
 
@@ -172,40 +144,13 @@ def _training(runs: Grid, cells: Cells) -> set[float]:
     return {rate for (rate,), run in runs.items() if _trains(run, cells)}
 
 
-def _largest(runs: Grid, good: set[float], over: float = 1.0) -> _Largest:
-    """Return the largest of the good rates of a grid, as a multiple of another rate."""
-    rates = sorted(rate for (rate,) in runs)
-    if not good:
-        return _Largest(math.log(rates[0] / over), 0.0, "at most")
-    above = [rate for rate in rates if rate > max(good)]
-    width = math.log(above[0] / max(good)) if above else 0.0
-    return _Largest(math.log(max(good) / over), width, None if above else "at least")
+def _rates(runs: Grid) -> list[float]:
+    return sorted(rate for (rate,) in runs)
 
 
 def _share_error(both: Sequence[tuple[int, Grid, Grid]]) -> float:
     """Return the standard deviation of a difference of two shares for being rounded to a run."""
     return math.sqrt(2 / 12) * max((POINTS / len(runs) for _, runs, _ in both), default=0.0)
-
-
-def _rounding(found: Sequence[_Largest]) -> float:
-    """Return the standard deviation that rates have for being rounded down to a grid."""
-    return math.sqrt(sum(each.width**2 for each in found) / 12 / max(len(found), 1))
-
-
-def _ratio(label: str, what: str, found: Mapping[int, tuple[_Largest, _Largest]]) -> Component:
-    """Judge whether the largest rate is larger with BatchNorm, the second of each pair."""
-    standard, normalised = ([pair[net] for pair in found.values()] for net in (0, 1))
-    opposite: dict[Bound | None, Bound] = {"at least": "at most", "at most": "at least"}
-    bounds = {each.bound for each in normalised} | {opposite.get(each.bound) for each in standard}
-    known = bounds - {None}
-    return ratio(
-        label,
-        f"{what}, BatchNorm / standard",
-        {seed: b.log - a.log for seed, (a, b) in found.items()},
-        "greater",
-        floor=math.hypot(_rounding(standard), _rounding(normalised)),
-        bound=known.pop() if len(known) == 1 else None,
-    )
 
 
 def _sharpness(runs: Grid) -> float:

@@ -71,11 +71,15 @@ def ratio(
     floor: float = 0.0,
     bound: Bound | None = None,
 ) -> Component:
-    """Judge a ratio by its logarithm at each seed; ``than`` and ``margin`` are ratios too."""
+    """Judge a ratio by its logarithm at each seed; ``than`` and ``margin`` are ratios too.
+
+    What is but a bound of the true ratio decides nothing on its open side.
+    """
     judged = difference(label, what, logs, direction, math.log(than), math.log(margin), floor)
     low, high = judged.interval or (math.nan, math.nan)
     return replace(
         judged,
+        verdict=_under(bound, judged, direction, math.log(than)),
         effect=None if judged.effect is None else _exp(judged.effect),
         interval=(_exp(low), _exp(high)) if judged.interval else None,
         bound=bound,
@@ -135,6 +139,20 @@ def _verdict(
             return ("supported" if within else "inconclusive"), tested
     verdict: Verdict = "contradicted" if fails else "supported" if holds else "inconclusive"
     return verdict, p(-null if direction in ("less", "not greater") else null)
+
+
+def _under(bound: Bound | None, judged: Component, direction: Direction, than: float) -> Verdict:
+    """Return a verdict; inconclusive, where it calls a lower bound small or an upper one large."""
+    if bound is None or judged.verdict not in ("supported", "contradicted"):
+        return judged.verdict
+    holds = judged.verdict == "supported"
+    if direction == "equal":
+        small = judged.effect is not None and judged.effect < than
+        decides = not holds and small == (bound == "at most")
+    else:
+        small = holds == (direction in ("less", "not greater"))
+        decides = small == (bound == "at most")
+    return judged.verdict if decides else "inconclusive"
 
 
 def concluded(finding: Finding) -> tuple[Verdict, Component | None]:

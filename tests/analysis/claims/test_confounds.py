@@ -1,33 +1,63 @@
+from typing import ClassVar
+
 import pytest
 
 STEPS = range(0, 3000, 100)
 
 
+RATES = (0.01, 0.03, 0.1, 0.5)
+
+
 class TestBestRate:
-    def write(self, folder, losses, gap):
-        for seed in range(6):
+    def write(self, folder, losses, gap, accuracies=None, seeds=range(5, 11)):
+        """Write landscapes at each rate; of a network the seeds whose accuracy is given train."""
+        for seed in seeds:
             for model, by_rate in losses.items():
-                for lr, loss in by_rate.items():
+                for lr, loss in zip(RATES, by_rate, strict=True):
                     size = gap * folder.wobble(seed) if model == "vgg_bn" else 1.0
-                    steps = range(0, folder.steps, 10)
+                    accuracy = (accuracies or {}).get((model, lr), lambda seed: 0.8)(seed)
+                    rows = folder.metric("train/loss", range(0, folder.steps, 10), [loss] * 300)
                     tables = {
                         "landscape": folder.landscape(STEPS, size, size, lr=lr),
-                        "metrics": folder.metric("train/loss", steps, [loss] * 300),
+                        "metrics": folder.stack(rows, folder.final(accuracy)),
                     }
                     folder.write(model, seed, tables, sweep="confounds", optim__lr=lr)
 
+    LOSSES: ClassVar = {"vgg": (1.0, 0.9, 0.5, 0.7), "vgg_bn": (1.0, 0.9, 0.8, 0.2)}
+
     @pytest.mark.parametrize(("gap", "verdict"), [(0.3, "supported"), (40.0, "contradicted")])
     def test_verdicts(self, folder, gap, verdict):
-        self.write(folder, {"vgg": {0.1: 0.5, 0.01: 1.0}, "vgg_bn": {0.1: 1.0, 0.5: 0.2}}, gap)
+        self.write(folder, self.LOSSES, gap)
         result = folder.judged("landscape_best_rate")
         assert result.verdict == verdict
-        assert result.seeds == 5  # of six: the tuning seed is left out
-        assert "vgg 0.1, vgg_bn 0.5" in result.note
+        assert list(result.values) == [6, 7, 8, 9, 10]  # the lowest seed is left out
+        assert "of the rates 0.01 to 0.5, on seed 5: vgg 0.1, vgg_bn 0.5" in result.note
 
     def test_a_rate_that_diverges_is_not_the_best(self, folder):
-        self.write(folder, {"vgg": {0.1: 0.5}, "vgg_bn": {0.1: 0.4}}, 0.3)
-        folder.write("vgg_bn", 0, {}, {"state": "diverged"}, "confounds", optim__lr=0.5)
+        self.write(folder, self.LOSSES, 0.3)
+        folder.write("vgg_bn", 5, {}, {"state": "diverged"}, "confounds", optim__lr=0.5)
         assert "vgg_bn 0.1" in folder.judged("landscape_best_rate").note
+
+    def test_a_rate_at_which_one_seed_in_six_trains_is_not_the_best(self, folder):
+        lucky = {("vgg", 0.1): lambda seed: 0.8 if seed == 5 else 0.1}
+        self.write(folder, self.LOSSES, 0.3, lucky)
+        assert "vgg 0.5" in folder.judged("landscape_best_rate").note
+
+    def test_a_pair_of_which_one_does_not_train_tells_nothing(self, folder):
+        unlucky = {("vgg", 0.1): lambda seed: 0.1 if seed == 7 else 0.8}
+        self.write(folder, self.LOSSES, 0.3, unlucky)
+        assert list(folder.judged("landscape_best_rate").values) == [6, 8, 9, 10]
+
+    def test_three_rates_decide_nothing(self, folder):
+        self.write(folder, self.LOSSES, 0.3, seeds=range(6, 11))
+        for lr in RATES[:3]:  # the seed that is to choose has these alone
+            self.write_one(folder, lr)
+        assert folder.judged("landscape_best_rate").verdict == "not run"
+
+    def write_one(self, folder, lr):
+        for model in ("vgg", "vgg_bn"):
+            tables = {"landscape": folder.landscape(STEPS, lr=lr), "metrics": folder.final(0.8)}
+            folder.write(model, 5, tables, sweep="confounds", optim__lr=lr)
 
 
 class TestOffEdge:
@@ -58,6 +88,26 @@ class TestOffEdge:
                 optim__lr=lr,
             )
         assert folder.judged("beta_off_edge").verdict == "mixed"
+
+    @pytest.mark.parametrize(("steps", "verdict"), [(4, "not run"), (5, "supported")])
+    def test_five_steps_off_the_edge_are_the_least(self, folder, compared, steps, verdict):
+        def make(place, w):
+            edge = folder.landscape(STEPS[steps:], beta=20.0)
+            return folder.stack(
+                folder.landscape(STEPS[:steps], beta=(0.3 if place else 1) * w), edge
+            )
+
+        compared(make, "confounds")
+        assert folder.judged("beta_off_edge").verdict == verdict
+
+    def test_one_run_in_six_that_does_not_train_is_left_out_alone(self, folder, compared):
+        def make(place, w):
+            return folder.landscape(STEPS, beta=(0.3 if place else 1.0) * w * 10)
+
+        compared(make, "confounds", seeds=range(5))
+        compared(make, "confounds", seeds=[5], accuracy=0.1)
+        result = folder.judged("beta_off_edge")
+        assert (result.verdict, list(result.values)) == ("supported", [0, 1, 2, 3, 4])
 
     def test_rates_at_which_one_does_not_train_are_left_out(self, folder, compared):
         def make(place, w):

@@ -84,7 +84,24 @@ class TestRegularisationGain:
                     folder.write(model, seed, tables, sweep="regularisation", model__dropout=p)
         result = folder.judged("regularisation_gain")
         assert (result.verdict, result.effect, result.seeds) == ("inconclusive", None, 5)
-        assert "dropout 0.5: no pair got far enough" in result.note
+        assert result.components[0].label.startswith("dropout 0.5 (no pair trains")
+        assert "weight decay: no seed tells" in result.note
+
+    @pytest.mark.parametrize("decayed", [None, 0.2])
+    def test_each_regulariser_is_needed(self, folder, decayed):
+        """Dropout adds less with BatchNorm; weight decay was not run, or stops both networks."""
+        for seed in folder.seeds:
+            for model, gain in (("vgg", 0.1), ("vgg_bn", 0.01)):
+                finals = {(0.0, 0.0): (0.9, 0.6), (0.5, 0.0): (0.9, 0.6 + gain + 0.002 * seed)}
+                if decayed:
+                    finals[0.0, 5e-4] = (decayed, decayed)
+                for (p, wd), final in finals.items():
+                    tables = {"metrics": folder.final(*final)}
+                    setting = {"model__dropout": p, "optim__weight_decay": wd}
+                    folder.write(model, seed, tables, sweep="regularisation", **setting)
+        result = folder.judged("regularisation_gain")
+        assert result.components[0].verdict == "supported"
+        assert result.verdict == "inconclusive"
 
     def test_not_run(self, folder):
         for seed in folder.seeds:

@@ -47,6 +47,31 @@ def test_directions(direction, centre, verdict):
     assert logs.verdict == verdict and logs.effect == pytest.approx(2 * math.exp(centre))
 
 
+@pytest.mark.parametrize(
+    ("direction", "centre", "under"),
+    [  # the verdict on a lower bound, and on an upper one
+        ("less", -1, ("inconclusive", "supported")),
+        ("less", 1, ("contradicted", "inconclusive")),
+        ("not less", 1, ("supported", "inconclusive")),
+        ("not less", -1, ("inconclusive", "contradicted")),
+        ("greater", 1, ("supported", "inconclusive")),
+        ("greater", -1, ("inconclusive", "contradicted")),
+        ("not greater", -1, ("inconclusive", "supported")),
+        ("equal", 0, ("inconclusive", "inconclusive")),
+        ("equal", 1, ("contradicted", "inconclusive")),
+        ("equal", -1, ("inconclusive", "contradicted")),
+    ],
+)
+def test_a_bound_decides_nothing_on_its_open_side(direction, centre, under):
+    logs, margin = by_seed(SPREAD + centre), math.exp(0.5)
+    judged = [
+        ratio("", "", logs, direction, 1.0, margin, bound=bound)
+        for bound in ("at least", "at most")
+    ]
+    assert tuple(part.verdict for part in judged) == under
+    assert [part.bound for part in judged] == ["at least", "at most"]
+
+
 def test_false_positives_of_each_direction_at_five_seeds():
     random = numpy.random.default_rng(1)
     draws = random.normal(0, 1, (1500, 5))

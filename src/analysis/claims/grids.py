@@ -1,0 +1,100 @@
+"""What a grid of learning rates tells of one that lies between two of them, or beyond its end."""
+
+import math
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+
+from src.analysis.claims.result import Component, Verdict
+from src.analysis.claims.verdict import ratio
+from src.analysis.statistics import Bound
+
+_NEXT = 1 - 1e-6  # of the way to the grid's next rate, which is known not to be reached
+_AGREEMENT = 1e-9  # seeds may agree exactly, on a grid
+
+
+@dataclass(frozen=True)
+class OnGrid:
+    """A rate, or a factor between two, as far as a grid can tell.
+
+    Attributes:
+        log: Its logarithm, the least that fits what the grid shows.
+        width: How much larger it may be: up to the next rates. 0 beyond the grid's end.
+        bound: What ``log`` is of the true one, at an end of the grid.
+    """
+
+    log: float
+    width: float
+    bound: Bound | None
+
+
+def largest(rates: Sequence[float], good: set[float], over: float = 1.0) -> OnGrid:
+    """Return the largest of the good rates of a grid, as a multiple of another rate."""
+    if not good:
+        return OnGrid(math.log(min(rates) / over), 0.0, "at most")
+    above = [rate for rate in rates if rate > max(good)]
+    width = math.log(min(above) / max(good)) if above else 0.0
+    return OnGrid(math.log(max(good) / over), width, None if above else "at least")
+
+
+def extent(rates: Sequence[float], good: set[float]) -> OnGrid:
+    """Return the factor between the lowest and the highest of the good rates of a grid."""
+    if not good:
+        return OnGrid(0.0, 0.0, "at most")
+    highest = largest(rates, good, over=min(good))
+    below = [rate for rate in rates if rate < min(good)]
+    width = math.log(min(good) / max(below)) if below else 0.0
+    return OnGrid(highest.log, highest.width + width, highest.bound if below else "at least")
+
+
+def larger(label: str, what: str, found: Mapping[int, tuple[OnGrid, OnGrid]]) -> Component:
+    """Judge whether the second of each pair is larger than the first.
+
+    Seeds share their grid, so what it hides does not average out over them: a verdict stands where
+    it holds at the nearest that the two may be and at the farthest, and the interval covers both.
+    """
+    logs = {seed: b.log - a.log for seed, (a, b) in found.items()}
+    opposite: Mapping[Bound | None, Bound] = {"at least": "at most", "at most": "at least"}
+    bounds = {bound for a, b in found.values() for bound in (b.bound, opposite.get(a.bound))}
+    least, nearest, most = (
+        ratio(label, what, ends, "greater", floor=_AGREEMENT, bound=_only(bounds))
+        for ends in (
+            {seed: log - _NEXT * found[seed][0].width for seed, log in logs.items()},
+            logs,
+            {seed: log + _NEXT * found[seed][1].width for seed, log in logs.items()},
+        )
+    )
+    verdict: Verdict = "inconclusive" if found else "not run"
+    if not {"at least", "at most"} <= bounds:  # else some seeds are bounded from either side
+        verdict = "supported" if least.verdict == "supported" else verdict
+        verdict = "contradicted" if most.verdict == "contradicted" else verdict
+    return _spanned(nearest, least, most, verdict)
+
+
+def equal(label: str, what: str, found: Mapping[int, OnGrid], margin: float) -> Component:
+    """Judge whether each is 1, within a factor, wherever in its range it lies."""
+    bound = _only({value.bound for value in found.values()})
+    least, most = (
+        ratio(
+            label,
+            what,
+            {seed: value.log + end * value.width for seed, value in found.items()},
+            "equal",
+            margin=margin,
+            floor=_AGREEMENT,
+            bound=bound,
+        )
+        for end in (0, _NEXT)
+    )
+    verdict: Verdict = least.verdict if least.verdict == most.verdict else "inconclusive"
+    return _spanned(least, least, most, verdict)
+
+
+def _only(bounds: Set[Bound | None]) -> Bound | None:
+    known = [bound for bound in bounds if bound]
+    return known[0] if len(known) == 1 else None
+
+
+def _spanned(part: Component, least: Component, most: Component, verdict: Verdict) -> Component:
+    """Return a part whose interval reaches from that of its least to that of its most."""
+    interval = (least.interval[0], most.interval[1]) if least.interval and most.interval else None
+    return replace(part, interval=interval, p=None, verdict=verdict)
