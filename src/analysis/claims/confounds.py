@@ -103,9 +103,10 @@ def _rates(cells: Cells, *models: str) -> list[float]:
 def _best_rate(cells: Cells, model: str, seed: int, rates: Sequence[float]) -> float | None:
     """Return the one of some rates at which a seed trains with the lowest late training loss."""
     losses = {
-        lr: late_loss(run)
+        lr: loss
         for lr in _rates(cells, model)
         if lr in rates and (run := _that_train(cells, model, lr).get(seed))
+        if not math.isnan(loss := late_loss(run))
     }
     return min(losses, key=losses.__getitem__, default=None)
 
@@ -134,11 +135,11 @@ def _by_step(cells: Cells, runs: Mapping[int, Run]) -> dict[int, float]:
 def _by_rate(cells: Cells, runs: Mapping[float, Mapping[int, Run]]) -> dict[int, float]:
     """Return each seed's exponent of beta in the learning rate, the step sizes held."""
     found = {}
-    for seed in sorted(set.intersection(*map(set, runs.values())) if len(runs) > 1 else ()):
-        each = [by_seed[seed] for by_seed in runs.values()]
-        etas = _etas(each, cells.measured)
-        betas = [median(along(run, cells.measured, etas=etas)["beta"]) for run in each]
-        found[seed] = _fitted_exponent(list(runs), betas)
+    for seed in sorted(set().union(*runs.values())):
+        each = {lr: by_seed[seed] for lr, by_seed in runs.items() if seed in by_seed}
+        etas = _etas([*each.values()], cells.measured)
+        betas = [median(along(run, cells.measured, etas=etas)["beta"]) for run in each.values()]
+        found[seed] = _fitted_exponent([*each], betas)
     return found
 
 

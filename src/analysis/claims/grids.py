@@ -49,29 +49,33 @@ def extent(rates: Sequence[float], good: set[float]) -> OnGrid:
 def larger(label: str, what: str, found: Mapping[int, tuple[OnGrid, OnGrid]]) -> Component:
     """Judge whether the second of each pair is larger than the first.
 
-    Seeds share their grid, so what it hides does not average out over them: a verdict stands where
-    it holds at the nearest that the two may be and at the farthest, and the interval covers both.
+    Seeds share their grid, so what it hides does not average out over them. A verdict stands where
+    it holds with the two as near as the grid leaves open, and the interval covers all it leaves
+    open; where its end bounds the ratio, effect and interval are of the bound.
     """
-    logs = {seed: b.log - a.log for seed, (a, b) in found.items()}
     opposite: Mapping[Bound | None, Bound] = {"at least": "at most", "at most": "at least"}
     bounds = {bound for a, b in found.values() for bound in (b.bound, opposite.get(a.bound))}
+    bound = _only(bounds)
+    logs = {seed: b.log - a.log for seed, (a, b) in found.items()}
     least, nearest, most = (
-        ratio(label, what, ends, "greater", floor=_AGREEMENT, bound=_only(bounds))
+        ratio(label, what, ends, "greater", floor=_AGREEMENT, bound=bound)
         for ends in (
             {seed: log - _NEXT * found[seed][0].width for seed, log in logs.items()},
             logs,
             {seed: log + _NEXT * found[seed][1].width for seed, log in logs.items()},
         )
     )
+    if {"at least", "at most"} <= bounds:
+        told = f"{label} (the grid's end bounds it on either side)".strip()
+        return Component(told, what, None, None, None, len(found), None, "inconclusive")
     verdict: Verdict = "inconclusive" if found else "not run"
-    if not {"at least", "at most"} <= bounds:  # else some seeds are bounded from either side
-        verdict = "supported" if least.verdict == "supported" else verdict
-        verdict = "contradicted" if most.verdict == "contradicted" else verdict
+    verdict = "supported" if least.verdict == "supported" else verdict
+    verdict = "contradicted" if most.verdict == "contradicted" else verdict
     return _spanned(nearest, least, most, verdict)
 
 
 def equal(label: str, what: str, found: Mapping[int, OnGrid], margin: float) -> Component:
-    """Judge whether each is 1, within a factor, wherever in its range it lies."""
+    """Judge whether each is 1, within a factor, at the least and the most the grid leaves open."""
     bound = _only({value.bound for value in found.values()})
     least, most = (
         ratio(
@@ -85,8 +89,9 @@ def equal(label: str, what: str, found: Mapping[int, OnGrid], margin: float) -> 
         )
         for end in (0, _NEXT)
     )
-    verdict: Verdict = least.verdict if least.verdict == most.verdict else "inconclusive"
-    return _spanned(least, least, most, verdict)
+    around = least.effect is not None and least.effect < 1 < (most.effect or 0)
+    same = least.verdict == most.verdict and not (least.verdict == "contradicted" and around)
+    return _spanned(least, least, most, least.verdict if same else "inconclusive")
 
 
 def _only(bounds: Set[Bound | None]) -> Bound | None:
@@ -95,6 +100,8 @@ def _only(bounds: Set[Bound | None]) -> Bound | None:
 
 
 def _spanned(part: Component, least: Component, most: Component, verdict: Verdict) -> Component:
-    """Return a part whose interval reaches from that of its least to that of its most."""
+    """Return a part with the interval from its least to its most, or its bound with the bound's."""
+    if part.bound:
+        return replace(least if part.bound == "at least" else most, p=None, verdict=verdict)
     interval = (least.interval[0], most.interval[1]) if least.interval and most.interval else None
     return replace(part, interval=interval, p=None, verdict=verdict)

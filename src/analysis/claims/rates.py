@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy
@@ -39,11 +40,14 @@ def rate_sensitivity(cells: Cells, within: float, rates: int) -> Finding:
     """
 
     def well(runs: Grid) -> tuple[set[float], float]:
-        """Return the rates at which a network does well, and its best one, the lowest of equals."""
+        """Return the rates around the best at which a network does well, and the best."""
         accuracy = {rate: train_accuracy(runs[rate,], **cells.measured) for rate in _rates(runs)}
-        best = max(accuracy, key=accuracy.__getitem__)
+        best = max(accuracy, key=accuracy.__getitem__)  # the lowest of equals
         good = {rate for rate, reached in accuracy.items() if reached >= accuracy[best] - within}
-        return good & _training(runs, cells), best
+        good &= _training(runs, cells)
+        above = takewhile(good.__contains__, (rate for rate in accuracy if rate >= best))
+        below = takewhile(good.__contains__, (rate for rate in [*accuracy][::-1] if rate <= best))
+        return {*above, *below}, best
 
     ranges, above = dict[int, tuple[OnGrid, OnGrid]](), dict[int, tuple[OnGrid, OnGrid]]()
     for seed, standard, normalised in _both(cells, _RATE, rates):
@@ -53,7 +57,7 @@ def rate_sensitivity(cells: Cells, within: float, rates: int) -> Finding:
         if a and b:
             above[seed] = (largest(grid, a, best_a), largest(grid, b, best_b))
     whole = larger(
-        "", "highest rate that does well by the lowest, ratio, BatchNorm / standard", ranges
+        "", "span of the rates that do well (highest / lowest), BatchNorm / standard", ranges
     )
     part = larger(
         "above the best rate",
@@ -105,7 +109,7 @@ def sharpness_rate(cells: Cells, margin: float, rates: int) -> Finding:
         found = dict[int, OnGrid]()
         for seed, runs in _by_seed(cells, _RATE, model).items():
             good, sharpness = _training(runs, cells), _sharpness(runs)
-            if good and len(runs) >= rates and sharpness > 0:
+            if good and len(runs) >= rates and 0 < sharpness < math.inf:
                 found[seed] = largest(_rates(runs), good, over=2 / sharpness)
         what = "largest rate that trains x sharpness at the start / 2"
         parts.append(equal(model, what, found, margin))

@@ -3,6 +3,7 @@ import itertools
 import pytest
 
 RATES = [0.001, 0.01, 0.1, 1.0]
+GRID = {"scale": "smoke", "sweep": "lr_sensitivity"}  # where four rates are a whole grid
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def trained(folder):
                     value = sharpness * folder.wobble(seed)
                     quantity = ["largest_eigenvalue"]
                     tables["curvature"] = {"step": [0], "quantity": quantity, "value": [value]}
-                folder.write(model, seed, tables, sweep="lr_sensitivity", optim__lr=lr)
+                folder.write(model, seed, tables, **GRID, optim__lr=lr)
 
     return write
 
@@ -28,11 +29,11 @@ class TestHigherRate:
         [
             ((0.6, 0.6, 0.1, 0.1), (0.6, 0.6, 0.6, 0.1), "supported", 10, None),
             ((0.6, 0.1, 0.1, 0.1), (0.6, 0.6, 0.6, 0.1), "supported", 100, None),
-            ((0.6, 0.1, 0.1, 0.1), (0.6, 0.6, 0.6, 0.6), "supported", 1000, "at least"),
+            ((0.6, 0.1, 0.1, 0.1), (0.6, 0.6, 0.6, 0.6), "supported", 100, "at least"),
             ((0.1, 0.1, 0.1, 0.1), (0.6, 0.6, 0.6, 0.1), "supported", 100, "at least"),
-            ((0.6, 0.6, 0.6, 0.6), (0.6, 0.1, 0.1, 0.1), "contradicted", 1e-3, "at most"),
+            ((0.6, 0.6, 0.6, 0.6), (0.6, 0.1, 0.1, 0.1), "contradicted", 1e-2, "at most"),
             ((0.6, 0.6, 0.1, 0.1), (0.6, 0.6, 0.1, 0.1), "inconclusive", 1, None),
-            ((0.6, 0.6, 0.6, 0.6), (0.6, 0.6, 0.6, 0.6), "inconclusive", 1, None),
+            ((0.6, 0.6, 0.6, 0.6), (0.6, 0.6, 0.6, 0.6), "inconclusive", None, None),
         ],
     )
     def test_verdicts(self, folder, trained, standard, normalised, verdict, effect, bound):
@@ -40,7 +41,7 @@ class TestHigherRate:
         trained("vgg_bn", normalised)
         result = folder.judged("higher_rate")
         assert (result.verdict, result.bound, result.seeds) == (verdict, bound, 5)
-        assert result.effect == pytest.approx(effect)
+        assert result.effect == (effect and pytest.approx(effect, rel=1e-4))
 
     def test_what_the_grid_hides_does_not_average_out_over_seeds(self, folder, trained):
         """Between 0.01 and 0.1 against between 0.1 and 1: anything from 1 to 100."""
@@ -70,7 +71,8 @@ class TestHigherRate:
         trained("vgg", (0.6,) * 4, [4])
         trained("vgg_bn", (0.6,) * 4)
         result = folder.judged("higher_rate")
-        assert (result.verdict, result.bound) == ("inconclusive", None)
+        assert (result.verdict, result.effect, result.interval) == ("inconclusive", None, None)
+        assert "bounds it on either side" in result.effect_label
 
     @pytest.mark.parametrize("claim", ["higher_rate", "rate_sensitivity"])
     def test_minibatches_are_a_reading(self, folder, claim):
@@ -83,7 +85,7 @@ class TestHigherRate:
                     accuracy = max(evaluated, batches)
                     rows = folder.metric("train/accuracy", late, [accuracy] * len(late))
                     tables = {"metrics": folder.stack(folder.final(evaluated), rows)}
-                    folder.write(model, seed, tables, sweep="lr_sensitivity", optim__lr=lr)
+                    folder.write(model, seed, tables, **GRID, optim__lr=lr)
         assert {r.reading: r.verdict for r in folder.judged(claim).readings} == {
             "accuracy=train_eval/accuracy": "inconclusive",
             "accuracy=minibatch": "supported",
@@ -95,9 +97,7 @@ class TestHigherRate:
                 for place, lr in enumerate(RATES):
                     late = [0.6 if place < trains else 0.1]
                     rows = folder.metric("train/accuracy", [folder.steps - 10], late)
-                    folder.write(
-                        model, seed, {"metrics": rows}, sweep="lr_sensitivity", optim__lr=lr
-                    )
+                    folder.write(model, seed, {"metrics": rows}, **GRID, optim__lr=lr)
         result = folder.judged("higher_rate")
         assert result.effect == pytest.approx(10)
         assert "no seed tells by the main reading" in result.note
@@ -108,8 +108,9 @@ class TestHigherRate:
         assert folder.judged("higher_rate").verdict == "not run"
 
     @pytest.mark.parametrize("claim", ["higher_rate", "rate_sensitivity"])
-    def test_three_rates_decide_nothing(self, folder, trained, claim):
-        trained("vgg", (0.6, 0.1, 0.1))
+    def test_what_is_not_the_whole_grid_decides_nothing(self, folder, trained, claim):
+        """That a network fails at the lowest rates is no sign that it does at higher ones."""
+        trained("vgg", (0.1, 0.1, 0.1, 0.6))
         trained("vgg_bn", (0.6, 0.6, 0.6))
         assert folder.judged(claim).verdict == "not run"
 
@@ -123,13 +124,15 @@ class TestRateSensitivity:
     @pytest.mark.parametrize(
         ("standard", "normalised", "verdict", "effect", "bound"),
         [
-            ((0.1, 0.6, 0.1, 0.1), (0.6, 0.6, 0.6, 0.6), "supported", 1000, "at least"),
-            ((0.6, 0.6, 0.6, 0.6), (0.1, 0.6, 0.1, 0.1), "contradicted", 0.001, "at most"),
+            ((0.1, 0.6, 0.1, 0.1), (0.6, 0.6, 0.6, 0.6), "supported", 10, "at least"),
+            ((0.6, 0.6, 0.6, 0.6), (0.1, 0.6, 0.1, 0.1), "contradicted", 0.1, "at most"),
             ((0.1, 0.6, 0.6, 0.1), (0.1, 0.6, 0.6, 0.1), "inconclusive", 1, None),
             ((0.1, 0.1, 0.1, 0.1), (0.1, 0.6, 0.6, 0.1), "supported", 10, "at least"),
             # A range that ends with the grid may be wider.
-            ((0.1, 0.6, 0.6, 0.1), (0.1, 0.1, 0.1, 0.6), "inconclusive", 0.1, "at least"),
-            ((0.6, 0.6, 0.1, 0.1), (0.1, 0.6, 0.6, 0.6), "inconclusive", 10, None),
+            ((0.1, 0.6, 0.6, 0.1), (0.1, 0.1, 0.1, 0.6), "inconclusive", 1e-3, "at least"),
+            ((0.6, 0.6, 0.1, 0.1), (0.1, 0.6, 0.6, 0.6), "inconclusive", None, None),
+            # Good again beyond a rate that is not is no wider range.
+            ((0.1, 0.6, 0.1, 0.6), (0.1, 0.6, 0.1, 0.1), "inconclusive", 1, None),
         ],
     )
     def test_verdicts(self, folder, trained, standard, normalised, verdict, effect, bound):
@@ -137,7 +140,7 @@ class TestRateSensitivity:
         trained("vgg_bn", normalised)
         result = folder.judged("rate_sensitivity")
         assert (result.verdict, result.bound) == (verdict, bound)
-        assert result.effect == pytest.approx(effect)
+        assert result.effect == (effect and pytest.approx(effect, rel=1e-4))
         assert len(result.readings) == 1  # minibatches were not recorded
 
     def test_more_rates_where_the_grid_is_dense_are_no_wider_range(self, folder, trained):
@@ -174,7 +177,8 @@ class TestRateSensitivity:
 
 
 class TestInitDependence:
-    POINTS = tuple(itertools.product(("glorot_normal", "he_normal", "torch"), (1.0, 2.0)))
+    NAMES = ("glorot_normal", "he_normal", "torch")
+    POINTS = tuple(itertools.product(NAMES, (0.5, 1.0, 2.0, 3.0)))[:11]
 
     def write(self, folder, model, accuracies):
         for seed in folder.seeds:
@@ -197,25 +201,25 @@ class TestInitDependence:
     )
     def test_verdicts(self, folder, standard, normalised, verdict):
         for model, accuracies in (("vgg", standard), ("vgg_bn", normalised)):
-            both = [(accuracy, None) for accuracy in accuracies * 2]
-            self.write(folder, model, dict(zip(self.POINTS, both, strict=True)))
+            both = [(accuracy, None) for accuracy in accuracies * 4]
+            self.write(folder, model, dict(zip(self.POINTS, both, strict=False)))
         assert folder.judged("init_dependence").verdict == verdict
 
     def test_minibatches_are_a_reading(self, folder):
         """BatchNorm ends alike from each by its minibatches; its evaluations lag from one."""
-        standard = [(0.9, 0.9), (0.5, 0.5), (0.7, 0.7)] * 2
-        normalised = [(0.9, 0.9), (0.2, 0.9), (0.9, 0.9)] * 2
+        standard = [(0.9, 0.9), (0.5, 0.5), (0.7, 0.7)] * 4
+        normalised = [(0.9, 0.9), (0.2, 0.9), (0.9, 0.9)] * 4
         for model, both in (("vgg", standard), ("vgg_bn", normalised)):
-            self.write(folder, model, dict(zip(self.POINTS, both, strict=True)))
+            self.write(folder, model, dict(zip(self.POINTS, both, strict=False)))
         assert {r.reading: r.verdict for r in folder.judged("init_dependence").readings} == {
             "accuracy=train_eval/accuracy": "contradicted",
             "accuracy=minibatch": "supported",
         }
 
-    def test_five_initialisations_decide_nothing(self, folder):
+    def test_ten_initialisations_decide_nothing(self, folder):
         for model, low in (("vgg", 0.3), ("vgg_bn", 0.68)):
-            both = [(0.7, None), (low, None)] * 3
-            self.write(folder, model, dict(list(zip(self.POINTS, both, strict=True))[:5]))
+            both = [(0.7, None), (low, None)] * 5
+            self.write(folder, model, dict(zip(self.POINTS, both, strict=False)))
         assert folder.judged("init_dependence").verdict == "not run"
 
 
@@ -247,6 +251,14 @@ class TestSharpnessRate:
         assert part.effect == pytest.approx(0.1 * standard / 2, rel=0.01)
         assert part.interval[1] / part.interval[0] > 2
 
+    def test_a_gap_of_the_grid_around_the_edge_leaves_it_open(self, folder, trained):
+        """A sixth of the edge, or six times it."""
+        rates = (0.001, 0.003, 0.1, 0.5)
+        trained("vgg", (0.6, 0.6, 0.1, 0.1), sharpness=118, rates=rates)
+        part = folder.judged("sharpness_rate").components[0]
+        assert part.verdict == "inconclusive"
+        assert part.interval == pytest.approx((0.17, 6.1), rel=0.05)
+
     def test_every_network_is_needed(self, folder, trained):
         self.write(trained, vgg=20, vgg_bn=20)
         result = folder.judged("sharpness_rate")
@@ -263,7 +275,7 @@ class TestSharpnessRate:
                     "metrics": folder.stack(folder.final(evaluated), rows),
                     "curvature": curvature | {"value": [200 * folder.wobble(seed)]},
                 }
-                folder.write("vgg", seed, tables, sweep="lr_sensitivity", optim__lr=lr)
+                folder.write("vgg", seed, tables, **GRID, optim__lr=lr)
         result = folder.judged("sharpness_rate")
         readings = {r.reading: r.effect for r in result.readings}
         assert readings == {
