@@ -177,7 +177,9 @@ def numbers(claim: Result, part: str, seed: str) -> list[str]:
     """What a page may give of a claim, of a part or reading of it, of one seed."""
     if reading := next((r for r in claim.readings if part and r.reading == part), None):
         return [words.effect(reading), words.interval(reading)]
-    (told,) = [c for c in claim.components if c.label.startswith(part)] if part else [claim]
+    labelled = [c for c in claim.components if c.label == part]
+    named = labelled or [c for c in claim.components if c.label.startswith(part)]
+    (told,) = named if part else [claim]
     if seed:
         return [words.number(told.values[int(seed)])]
     return [words.effect(told), words.interval(told)]
