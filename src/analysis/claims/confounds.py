@@ -30,9 +30,10 @@ def landscape_best_rate(cells: Cells, rates: int) -> Finding:
     ]
     if len(looked_at) < rates:
         return Finding([])
-    chosen = {model: _best_rate(cells, model, tuning, looked_at) for model in _NETWORKS}
+    training = {model: _training(cells, model, looked_at) for model in _NETWORKS}
+    chosen = {model: _best_rate(runs, tuning) for model, runs in training.items()}
     standard, normalised = (
-        {seed: run for seed, run in _that_train(cells, m, lr).items() if seed != tuning}
+        {} if lr is None else {s: run for s, run in training[m][lr].items() if s != tuning}
         for m, lr in chosen.items()
     )
     told = (f"{m} {lr:g}" for m, lr in chosen.items() if lr is not None)
@@ -52,11 +53,18 @@ def beta_off_edge(cells: Cells, edge: float, steps: Steps, least: int) -> Findin
         both = first.join(second, on="step", how="semi")
         return median_log_ratio(both, second, "beta", ["step"]) if len(both) >= least else math.nan
 
-    parts = []
-    for lr in _rates(cells, *_NETWORKS):
-        standard, normalised = (_that_train(cells, model, lr) for model in _NETWORKS)
-        logs = pairs(standard, normalised, change)
-        parts.append(ratio(f"LR {lr:g}", "effective beta, BatchNorm / standard", logs, "less"))
+    rates = cells.shared("optim.lr", *_NETWORKS)
+    standard, normalised = (_training(cells, model, rates) for model in _NETWORKS)
+    parts = [
+        ratio(
+            f"LR {lr:g}",
+            "effective beta, BatchNorm / standard",
+            pairs(runs, normalised[lr], change),
+            "less",
+        )
+        for lr, runs in standard.items()
+        if lr in normalised
+    ]
     return Finding([part for part in parts if part.seeds])
 
 
@@ -69,7 +77,7 @@ def beta_smallest_step(cells: Cells, slope: float) -> Finding:
     """
     parts = []
     for model in _NETWORKS:
-        runs = {lr: _that_train(cells, model, lr) for lr in _rates(cells, model)}
+        runs = _training(cells, model, cells.shared("optim.lr", model))
         steps = [
             _exponent(f"{model}, smallest step, LR {lr:g}", _by_step(cells, runs[lr]), slope)
             for lr in runs
@@ -79,34 +87,26 @@ def beta_smallest_step(cells: Cells, slope: float) -> Finding:
     return Finding(parts)
 
 
-def _that_train(cells: Cells, model: str, lr: float | None) -> dict[int, Run]:
-    """Return a network's runs at a rate but those on a plateau, whose landscape tells nothing."""
-    return {
-        seed: run
-        for seed, run in cells.of(model, optim__lr=lr).items()
-        if trains(run, cells.scale, "train_eval/accuracy")
-    }
+def _training(cells: Cells, model: str, rates: Sequence[float]) -> dict[float, dict[int, Run]]:
+    """Return a network's runs that train, by rate and seed, at the rates at which most do.
+
+    Where one does not, it is on a plateau, whose landscape tells nothing.
+    """
+    found = {}
+    for lr in rates:
+        runs = cells.of(model, optim__lr=lr)
+        trained = {s: r for s, r in runs.items() if trains(r, cells.scale, "train_eval/accuracy")}
+        if 2 * len(trained) > len(runs):
+            found[lr] = trained
+    return found
 
 
-def _rates(cells: Cells, *models: str) -> list[float]:
-    """Return the rates at which most runs of each of some networks train."""
-    return [
-        lr
-        for lr in cells.shared("optim.lr", *models)
-        if all(
-            2 * len(_that_train(cells, model, lr)) > len(cells.of(model, optim__lr=lr))
-            for model in models
-        )
-    ]
-
-
-def _best_rate(cells: Cells, model: str, seed: int, rates: Sequence[float]) -> float | None:
-    """Return the one of some rates at which a seed trains with the lowest late training loss."""
+def _best_rate(training: Mapping[float, Mapping[int, Run]], seed: int) -> float | None:
+    """Return the rate at which a seed trains with the lowest late training loss."""
     losses = {
         lr: loss
-        for lr in _rates(cells, model)
-        if lr in rates and (run := _that_train(cells, model, lr).get(seed))
-        if not math.isnan(loss := late_loss(run))
+        for lr, runs in training.items()
+        if seed in runs and not math.isnan(loss := late_loss(runs[seed]))
     }
     return min(losses, key=losses.__getitem__, default=None)
 

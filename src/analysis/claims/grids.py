@@ -55,19 +55,18 @@ def larger(label: str, what: str, found: Mapping[int, tuple[OnGrid, OnGrid]]) ->
     """
     opposite: Mapping[Bound | None, Bound] = {"at least": "at most", "at most": "at least"}
     bounds = {bound for a, b in found.values() for bound in (b.bound, opposite.get(a.bound))}
-    bound = _only(bounds)
+    if {"at least", "at most"} <= bounds:
+        told = f"{label} (the grid's end bounds it on either side)".strip()
+        return Component(told, what, None, None, None, len(found), None, "inconclusive")
     logs = {seed: b.log - a.log for seed, (a, b) in found.items()}
     least, nearest, most = (
-        ratio(label, what, ends, "greater", floor=_AGREEMENT, bound=bound)
+        ratio(label, what, ends, "greater", floor=_AGREEMENT, bound=_only(bounds))
         for ends in (
             {seed: log - _NEXT * found[seed][0].width for seed, log in logs.items()},
             logs,
             {seed: log + _NEXT * found[seed][1].width for seed, log in logs.items()},
         )
     )
-    if {"at least", "at most"} <= bounds:
-        told = f"{label} (the grid's end bounds it on either side)".strip()
-        return Component(told, what, None, None, None, len(found), None, "inconclusive")
     verdict: Verdict = "inconclusive" if found else "not run"
     verdict = "supported" if least.verdict == "supported" else verdict
     verdict = "contradicted" if most.verdict == "contradicted" else verdict

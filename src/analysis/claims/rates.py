@@ -46,7 +46,7 @@ def rate_sensitivity(cells: Cells, within: float, rates: int) -> Finding:
         good = {rate for rate, reached in accuracy.items() if reached >= accuracy[best] - within}
         good &= _training(runs, cells)
         above = takewhile(good.__contains__, (rate for rate in accuracy if rate >= best))
-        below = takewhile(good.__contains__, (rate for rate in [*accuracy][::-1] if rate <= best))
+        below = takewhile(good.__contains__, (rate for rate in reversed(accuracy) if rate <= best))
         return {*above, *below}, best
 
     ranges, above = dict[int, tuple[OnGrid, OnGrid]](), dict[int, tuple[OnGrid, OnGrid]]()

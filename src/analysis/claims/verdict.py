@@ -148,10 +148,9 @@ def _under(bound: Bound | None, judged: Component, direction: Direction, than: f
     holds = judged.verdict == "supported"
     if direction == "equal":
         small = judged.effect is not None and judged.effect < than
-        decides = not holds and small == (bound == "at most")
     else:
         small = holds == (direction in ("less", "not greater"))
-        decides = small == (bound == "at most")
+    decides = small == (bound == "at most") and not (holds and direction == "equal")
     return judged.verdict if decides else "inconclusive"
 
 
