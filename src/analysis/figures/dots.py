@@ -6,7 +6,7 @@ from polars import DataFrame, col
 
 from src.analysis.figures import style
 from src.analysis.figures.figure import Figure, Gathered, Source
-from src.analysis.figures.maps import compared_runs, varying
+from src.analysis.figures.maps import DEFAULT, compared_runs, varying
 
 _PANELS = {
     "training accuracy (%)": ("accuracy", "low", "high"),
@@ -49,7 +49,8 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
 
 
 def _levels(data: DataFrame) -> list[tuple[str, float]]:
-    return sorted(data.select("level", "lr").unique().rows())
+    cells = data.select("level", "lr").unique().rows()
+    return sorted(cells, key=lambda cell: (cell[0] != DEFAULT, cell))
 
 
 def told(data: DataFrame) -> str:

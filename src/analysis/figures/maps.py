@@ -24,6 +24,7 @@ COLUMNS = (
     *("variant", "lr", "level", "accuracy", "low", "high"),
     *("test_accuracy", "test_low", "test_high", "minibatch", "seeds", "diverged"),
 )
+DEFAULT = "the default"
 _NAMED = (".name", ".activation")  # settings whose values are told by themselves
 Compared = Callable[[DataFrame], tuple[list[str], polars.Expr]]
 # Percentage points beyond which a cell gives its minibatches' accuracy too.
@@ -114,6 +115,11 @@ def _variants(table: DataFrame) -> tuple[list[str], polars.Expr]:
     return [], col("model.name")
 
 
+def _differs(key: str, value: object) -> str:
+    name = key.rpartition(".")[2].replace("_", " ")
+    return f"{name} {value:g}" if isinstance(value, float) else str(value)
+
+
 def varying(*groups: str) -> Compared:
     """Return what compares the levels of some settings: how each differs from the main reading."""
 
@@ -124,11 +130,11 @@ def varying(*groups: str) -> Compared:
         def told(level: dict[str, Any]) -> str:
             names = [str(v) for k, v in level.items() if k.endswith(_NAMED)]
             words = [
-                f"{key.rpartition('.')[2]} {value:g}" if isinstance(value, float) else str(value)
+                _differs(key, value)
                 for key, value in level.items()
                 if not key.endswith(_NAMED) and value is not None and value != usual[key]
             ]
-            return ", ".join(names + words) or "the default"
+            return ", ".join(names + words) or DEFAULT
 
         if not keys:
             return [], polars.lit("")

@@ -11,6 +11,7 @@ from polars import DataFrame, col
 from src.analysis.figures import (
     FIGURES,
     Source,
+    dots,
     landscape,
     maps,
     moments,
@@ -265,8 +266,8 @@ def test_a_map_has_the_mean_of_the_minibatches_of_the_last_tenth(run, tmp_path: 
 
 def test_regularisers_are_told_apart_and_their_accuracies_are_the_runs_last(run, tmp_path) -> None:
     for seed, accuracy in enumerate((0.6, 0.8)):
-        for dropout, gain in ((0.0, 0.0), (0.5, 0.1)):
-            config = {"model.dropout": dropout}
+        for dropout, decay, gain in ((0.0, 0.0, 0.0), (0.5, 5e-4, 0.1)):
+            config = {"model.dropout": dropout, "optim.weight_decay": decay}
             run(
                 *(tmp_path, "vgg", 0.1, seed),
                 config=config,
@@ -275,9 +276,11 @@ def test_regularisers_are_told_apart_and_their_accuracies_are_the_runs_last(run,
             )
     data = gathered(tmp_path, "regularisation").data
     assert data.select("level", "accuracy", "test_accuracy", "test_low", "seeds").rows() == [
-        ("dropout 0.5", *map(pytest.approx, (80, 68, 59.5)), 2),
+        ("dropout 0.5, weight decay 0.0005", *map(pytest.approx, (80, 68, 59.5)), 2),
         ("the default", *map(pytest.approx, (70, 59.5, 51)), 2),
     ]
+    rows = dots.draw(data).axes[0].get_yticklabels()
+    assert [row.get_text() for row in rows] == ["the default", "dropout 0.5, weight decay 0.0005"]
 
 
 def test_a_part_of_the_theorem_is_its_median_over_layers() -> None:
