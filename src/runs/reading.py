@@ -63,6 +63,10 @@ class Runs:
         """Return the rows of a sweep's runs; none where it was never started."""
         return self.table.filter(polars.col("run").is_in(self._names(sweep)))
 
+    def pool(self, sweep: str) -> polars.DataFrame:
+        """Return the rows of a sweep's runs; where it was never started, those of all runs."""
+        return self.of(sweep) if sweep in self.sweeps else self.table
+
     def missing(self, sweep: str) -> list[str]:
         """Return the runs of a sweep's manifest of which there is no folder that can be read."""
         there = set(self.table["run"])

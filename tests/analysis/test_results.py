@@ -42,7 +42,8 @@ def test_claims_are_those_of_the_whole_runs(full: Path, published: Path) -> None
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_figures_are_those_of_the_whole_runs(full: Path, published: Path, figure) -> None:
     whole, small = (
-        figure.gather(Source(r, runs := read_runs(r), runs.problems)) for r in (full, published)
+        figure.gather(Source(r, runs := read_runs(r), runs.problems).of(figure.sweep))
+        for r in (full, published)
     )
     assert_frame_equal(small.data, whole.data)
 
@@ -258,7 +259,7 @@ class TestTheCommitted:
         runs, _ = committed
         source = Source(PUBLISHED / "runs", runs, runs.problems)
         for figure in shown:
-            data = figure.gather(source).data
+            data = figure.gather(source.of(figure.sweep)).data
             drawn = polars.read_csv(
                 PUBLISHED / "figures" / f"{figure.name}.csv", schema=data.schema
             )

@@ -153,11 +153,10 @@ def pool(rule: Rule, runs: Runs, there: Mapping[str, Run]) -> tuple[list[Run], s
 
     Those of its sweep that have ended; where it was never started, any of its variants.
     """
-    table = runs.of(rule.sweep) if (started := rule.sweep in runs.sweeps) else runs.table
-    names = set(table.filter(col("model.name").is_in(rule.models))["run"])
+    names = set(runs.pool(rule.sweep).filter(col("model.name").is_in(rule.models))["run"])
     found = [run for name, run in there.items() if name in names]
     elsewhere = f"{rule.sweep} was not started: runs of other sweeps count"
-    notes = [elsewhere] if found and not started else []
+    notes = [elsewhere] if found and rule.sweep not in runs.sweeps else []
     if left := len(names) - len(found):
         notes.append(f"{left} run{'s' * (left > 1)} not ended and left out")
     if missing := len(runs.missing(rule.sweep)):

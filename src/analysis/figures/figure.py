@@ -1,7 +1,7 @@
 """A figure: which runs it takes, what of them it draws, and the files that come of it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,10 @@ class Source:
     root: Path
     runs: Runs
     problems: list[str]
+
+    def of(self, sweep: str) -> "Source":
+        """Return it with the runs of a sweep alone, as claims take them; all if never started."""
+        return replace(self, runs=replace(self.runs, table=self.runs.pool(sweep)))
 
     def rows(
         self,
@@ -101,7 +105,7 @@ class Drawn:
 
 def drawn(figure: Figure, source: Source) -> Drawn | None:
     """Draw a figure; None where none of its runs has ended with what it shows."""
-    gathered = figure.gather(source)
+    gathered = figure.gather(source.of(figure.sweep))
     if gathered is None or gathered.data.is_empty():
         return None
     selection, data = gathered
