@@ -42,8 +42,7 @@ def test_claims_are_those_of_the_whole_runs(full: Path, published: Path) -> None
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_figures_are_those_of_the_whole_runs(full: Path, published: Path, figure) -> None:
     whole, small = (
-        figure.gather(Source(r, runs := read_runs(r), runs.problems).of(figure.sweep))
-        for r in (full, published)
+        figure.gathered(Source(r, runs := read_runs(r), runs.problems)) for r in (full, published)
     )
     assert_frame_equal(small.data, whole.data)
 
@@ -259,7 +258,7 @@ class TestTheCommitted:
         runs, _ = committed
         source = Source(PUBLISHED / "runs", runs, runs.problems)
         for figure in shown:
-            data = figure.gather(source.of(figure.sweep)).data
+            data = figure.gathered(source).data
             drawn = polars.read_csv(
                 PUBLISHED / "figures" / f"{figure.name}.csv", schema=data.schema
             )

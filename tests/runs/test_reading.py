@@ -122,6 +122,7 @@ class TestSweeps:
         assert runs.missing("fig") == ["gone"]
         assert runs.sweeps["fig"][0]["overrides"] == ["x=c"]
         assert runs.of("never").is_empty() and runs.missing("never") == []
+        assert runs.pool("fig").equals(runs.of("fig")) and runs.pool("never").equals(runs.table)
 
     @pytest.mark.parametrize("text", ["{", "[]", '{"cells": 3}', *BAD_CELLS])
     def test_a_damaged_manifest_is_named(self, tmp_path, text):

@@ -28,10 +28,6 @@ class Source:
     runs: Runs
     problems: list[str]
 
-    def of(self, sweep: str) -> "Source":
-        """Return it with the runs of a sweep alone, as claims take them; all if never started."""
-        return replace(self, runs=replace(self.runs, table=self.runs.pool(sweep)))
-
     def rows(
         self,
         selection: Selection,
@@ -77,6 +73,11 @@ class Figure:
     draw: Callable[[DataFrame], matplotlib.figure.Figure]
     told: Callable[[DataFrame], str]
 
+    def gathered(self, source: Source) -> Gathered | None:
+        """Gather of its sweep's runs alone, as claims are judged; of all where it never started."""
+        runs = replace(source.runs, table=source.runs.pool(self.sweep))
+        return self.gather(replace(source, runs=runs))
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -105,7 +106,7 @@ class Drawn:
 
 def drawn(figure: Figure, source: Source) -> Drawn | None:
     """Draw a figure; None where none of its runs has ended with what it shows."""
-    gathered = figure.gather(source.of(figure.sweep))
+    gathered = figure.gathered(source)
     if gathered is None or gathered.data.is_empty():
         return None
     selection, data = gathered

@@ -115,7 +115,7 @@ def _variants(table: DataFrame) -> tuple[list[str], polars.Expr]:
     return [], col("model.name")
 
 
-def _differs(key: str, value: object) -> str:
+def _in_words(key: str, value: object) -> str:
     name = key.rpartition(".")[2].replace("_", " ")
     return f"{name} {value:g}" if isinstance(value, float) else str(value)
 
@@ -130,7 +130,7 @@ def varying(*groups: str) -> Compared:
         def told(level: dict[str, Any]) -> str:
             names = [str(v) for k, v in level.items() if k.endswith(_NAMED)]
             words = [
-                _differs(key, value)
+                _in_words(key, value)
                 for key, value in level.items()
                 if not key.endswith(_NAMED) and value is not None and value != usual[key]
             ]

@@ -1,6 +1,5 @@
 """The numbers behind each family of figures, against hand-made rows."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -29,8 +28,7 @@ KEYS = {"run": "a", "variant": "vgg", "lr": 0.1}
 
 
 def gathered(root: Path, name: str) -> Gathered:
-    figure = BY_NAME[name]
-    found = figure.gather(Source(root, read_runs(root), []).of(figure.sweep))
+    found = BY_NAME[name].gathered(Source(root, read_runs(root), []))
     assert found is not None
     return found
 
@@ -283,17 +281,6 @@ def test_regularisers_are_told_apart_and_their_accuracies_are_the_runs_last(run,
     ]
     rows = dots.draw(data).axes[0].get_yticklabels()
     assert [row.get_text() for row in rows] == ["the default", "dropout 0.5, weight decay 0.0005"]
-
-
-def test_a_figure_draws_its_own_sweep_alone_once_that_was_started(run, tmp_path) -> None:
-    mine = [run(tmp_path, model, tables=("metrics",)).name for model in ("vgg", "vgg_bn")]
-    run(tmp_path, "vgg", seed=5, tables=("metrics",))
-    assert gathered(tmp_path, "fig1_training").selection.runs["seed"].n_unique() == 2
-    (tmp_path / "sweeps").mkdir()
-    cells = [{"run": name, "probes": {}, "overrides": []} for name in mine]
-    manifest = {"sweep": "fig1_training", "cells": cells}
-    (tmp_path / "sweeps" / "fig1_training.json").write_text(json.dumps(manifest))
-    assert set(gathered(tmp_path, "fig1_training").selection.runs["run"]) == set(mine)
 
 
 def test_a_part_of_the_theorem_is_its_median_over_layers() -> None:

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from src.analysis.figures import FIGURES, Source
 from src.analysis.figures.select import Selection, select
 from src.runs.reading import read_runs
+from src.runs.store import RunStore
 
 CELLS = [{"model.name": model, "optim.lr": 0.1} for model in ("vgg", "vgg_bn", "vgg_noisy")]
 
@@ -91,3 +93,19 @@ def test_the_setting_says_when_kinds_of_machine_are_mixed(made, tmp_path: Path) 
     made("vgg", 0)
     made("vgg", 1, status={"device": "cuda (NVIDIA H100)"})
     assert "on cpu and cuda (NVIDIA H100)" in chosen(tmp_path).setting()
+
+
+def test_a_figure_draws_its_own_sweep_alone_once_that_was_started(run, tmp_path: Path) -> None:
+    mine = [run(tmp_path, model, tables=("metrics",)).name for model in ("vgg", "vgg_bn")]
+    other = run(tmp_path, "vgg", seed=5, tables=("metrics",)).name
+    figure = next(figure for figure in FIGURES if figure.name == "fig1_training")
+
+    def taken() -> set[str]:
+        found = figure.gathered(Source(tmp_path, read_runs(tmp_path), []))
+        assert found is not None
+        return set(found.selection.runs["run"])
+
+    assert taken() == {*mine, other}
+    cells = [{"run": name, "probes": {}, "overrides": []} for name in mine]
+    RunStore(tmp_path).add_to_sweep(figure.sweep, cells)
+    assert taken() == set(mine)
