@@ -97,6 +97,7 @@ def _outlast(lease: SoftFileLease, path: Path) -> None:
             with suppress(Timeout):
                 lease.acquire(blocking=False)
                 return
+        found = found or holder(path)  # by now one that was only starting has said who it is
         who = f"process {found.pid} on {found.host}" if found else "another process"
         raise Held(f"{path.stem} is being trained by {who}") from None
 
