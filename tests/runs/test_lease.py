@@ -76,6 +76,14 @@ def test_the_second_says_who_holds_it(path, other, host):
         assert holder(path).pid == os.getpid()
 
 
+def test_one_that_was_only_starting_is_named(path, other, monkeypatch):
+    process = other()
+    looks = iter([lambda _: None])  # it has the lease, and has not said who it is
+    monkeypatch.setattr(lease, "holder", lambda path: next(looks, holder)(path))
+    with pytest.raises(Held, match=f"process {process.pid} on "), only_writer(path):
+        raise AssertionError("two writers")
+
+
 @pytest.mark.parametrize("host", ["", "elsewhere"])
 def test_a_dead_holder_makes_way(path, other, host):
     process = other(host)
