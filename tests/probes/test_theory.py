@@ -64,7 +64,7 @@ class TestIdentities:
         first, _ = at_layer(model, cross_entropy, batch, params, "1", [0])
         shares = first.mean + first.correlation
         whole = first.factor * first.plain  # what the projection takes from
-        torch.testing.assert_close(first.left / whole, first.right / whole, rtol=0, atol=1e-9)
+        torch.testing.assert_close(first.left / whole, first.right / whole, rtol=0, atol=1e-12)
         assert ((first.mean >= 0) & (first.correlation >= 0) & (shares <= 1 + 1e-9)).all()
 
     @hypothesis(deadline=None, max_examples=50)
@@ -86,8 +86,8 @@ class TestIdentities:
         model, params, batch = instance(seed, m, units, spread)
         first, second = at_layer(model, cross_entropy, batch, params, "1", range(units))
         whole = first.factor * first.plain  # both sides may be a tiny rest of it
-        assert (first.left <= first.right + 1e-9 * whole).all()
-        assert (first.left <= whole * (1 + 1e-9)).all()
+        assert (first.left <= first.right + 1e-12 * whole).all()
+        assert (first.left <= whole * (1 + 1e-12)).all()
         terms = (second.factor * second.form).abs() + second.correction.abs()
         assert (second.left <= second.right + 1e-9 * terms).all()
         improved = second.left <= second.factor * second.form + 1e-9 * terms
