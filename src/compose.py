@@ -117,6 +117,8 @@ def one_line(error: BaseException) -> str:
     text = str(error)
     if error.__cause__ is not None and str(error.__cause__) not in text:
         text += "\n" + str(error.__cause__)
+    if several := re.match(r"Ambiguous value for argument '(.*)'", text):
+        return f"{several.group(1)}: --help, --cfg and --info show one cell; give one value"
     if names := re.findall(r"(?:Could not override '|full_key: )([\w./@]+)", text):
         name = max(names, key=len)
         if "not in" in text:

@@ -76,6 +76,12 @@ def test_two_bad_cells_are_two_lines(refused):
     assert "vgg " in first and "vgg_bn" in second
 
 
+@pytest.mark.parametrize("option", [["--help"], ["--cfg", "job"]])
+def test_one_cell_is_shown(refused, option):
+    (line,) = refused(*option, "model=vgg,vgg_bn")
+    assert line == "model=vgg,vgg_bn: --help, --cfg and --info show one cell; give one value"
+
+
 def test_a_grid_has_one_folder(command, tmp_path):
     two = replace(command, runs_dir=Path(f"{tmp_path}/a,{tmp_path}/b"))
     (line,) = two("data=digits", code=2).stderr.splitlines()
