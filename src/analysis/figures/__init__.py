@@ -8,6 +8,7 @@ from src.analysis.figures import (
     ridgelines,
     shift,
     sigmoid,
+    smallest_step,
     step_sizes,
     theory,
     training,
@@ -16,7 +17,7 @@ from src.analysis.figures.figure import Drawn, Figure, Source, drawn
 
 __all__ = ["FIGURES", "Drawn", "Figure", "Source", "drawn"]
 
-_CURVES = (training, shift, landscape, moments, step_sizes, sigmoid, theory)
+_CURVES = (training, shift, landscape, moments, step_sizes, smallest_step, sigmoid, theory)
 _FAMILIES = (*_CURVES, ridgelines, maps, dots)
 _ORDER = (
     "fig1_training",
@@ -35,6 +36,7 @@ _ORDER = (
     "fig10_landscape_dln",
     "fig11_step_sizes_vgg",
     "fig11_step_sizes_dln",
+    "smallest_step",
     "fig12_landscape_lp",
     "fig13_landscape_lp_dln",
     "ioffe_fig1",
