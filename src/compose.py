@@ -117,7 +117,7 @@ def one_line(error: BaseException) -> str:
     text = str(error)
     if error.__cause__ is not None and str(error.__cause__) not in text:
         text += "\n" + str(error.__cause__)
-    if several := re.match(r"Ambiguous value for argument '(.*)'", text):
+    if several := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", text):
         return f"{several.group(1)}: --help, --cfg and --info show one cell; give one value"
     if names := re.findall(r"(?:Could not override '|full_key: )([\w./@]+)", text):
         name = max(names, key=len)

@@ -77,9 +77,10 @@ def test_two_bad_cells_are_two_lines(refused):
 
 
 @pytest.mark.parametrize("option", [["--help"], ["--cfg", "job"]])
-def test_one_cell_is_shown(refused, option):
-    (line,) = refused(*option, "model=vgg,vgg_bn")
-    assert line == "model=vgg,vgg_bn: --help, --cfg and --info show one cell; give one value"
+@pytest.mark.parametrize("several", ["model=vgg,vgg_bn", "seed=range(0,3)"])
+def test_one_cell_is_shown(refused, option, several):
+    (line,) = refused(*option, several)
+    assert line == f"{several}: --help, --cfg and --info show one cell; give one value"
 
 
 def test_a_grid_has_one_folder(command, tmp_path):

@@ -64,7 +64,7 @@ def that_train(source: Source, selection: Selection) -> Selection:
         .agg(accuracy=col("value").last())
     )
     told = selection.runs.join(final, on="run", how="left")
-    enough = col("accuracy") >= col("scale").replace_strict(rules().trains)
+    enough = col("accuracy").fill_nan(0) >= col("scale").replace_strict(rules().trains)
     trains = enough & (col("state") == "completed")
     most = trains.fill_null(False).mean().over("model.name", "optim.lr") > 0.5
     return selection.where(col("run").is_in(told.filter(trains, most)["run"].to_list()))
@@ -137,12 +137,12 @@ FIGURES = (
         "ours, on Santurkar et al. 2018, Fig. 4c",
         "confounds",
         "Effective beta, the greatest over the step sizes from the one on the axis to the largest, "
-        "as the median over training, of networks that train, at several learning rates. A measure "
-        "of the loss alone would be level, and alike at all rates. Dotted: 1 over the step, where "
-        "beta is when the gradient vanishes on the way; ring: half the rate, the smallest step of "
-        "our Fig. 4, where that is 2/LR, the edge of stability, too. To see: how steeply "
-        "the curves fall, and how they order by rate. Median and range over seeds; both panels "
-        "have the same axes. No paper has this figure.",
+        "as the median over training, of networks that train, at several learning rates. One "
+        "constant of the loss would be level, and alike at all rates. Dotted: 1 over the step, "
+        "where beta is when the gradient vanishes on the way; ring: half the rate, the smallest "
+        "step of Fig. 4, where that is 2/LR, the edge of stability, too; Fig. 4 ends at four times "
+        "the rate, these curves do not. To see: how steeply they fall, and how they order by rate. "
+        "Median and range over seeds; both panels have the same axes. No paper has this figure.",
         _gather,
         draw,
         told,
