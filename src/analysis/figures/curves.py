@@ -40,17 +40,18 @@ def over_seeds(rows: DataFrame, keys: Sequence[str]) -> DataFrame:
         rows: The keys, ``step`` and ``value``; a row a run and step.
         keys: What tells the curves apart.
     """
-    value = col("value")
-    return (
-        rows.group_by(*keys, "step")
-        .agg(
-            value.median(),
-            value.min().alias("low"),
-            value.max().alias("high"),
-            value.count().cast(polars.Int64).alias("seeds"),
-        )
-        .sort(*keys, "step")
-    )
+    return rows.group_by(*keys, "step").agg(median_and_range("value")).sort(*keys, "step")
+
+
+def median_and_range(name: str) -> list[polars.Expr]:
+    """Return what is told of a column over seeds: its median, ``low``, ``high`` and ``seeds``."""
+    value = col(name)
+    return [
+        value.median(),
+        value.min().alias("low"),
+        value.max().alias("high"),
+        value.count().cast(polars.Int64).alias("seeds"),
+    ]
 
 
 def edges_over_seeds(rows: DataFrame, keys: Sequence[str]) -> DataFrame:

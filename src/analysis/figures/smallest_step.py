@@ -5,7 +5,6 @@ import math
 import matplotlib
 import matplotlib.figure
 import numpy
-import polars
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
@@ -13,7 +12,9 @@ from polars import DataFrame, col
 
 from src.analysis.claims import rules
 from src.analysis.figures import style
+from src.analysis.figures.curves import median_and_range
 from src.analysis.figures.figure import Figure, Gathered, Source
+from src.analysis.figures.maps import finals
 from src.analysis.figures.select import Selection
 from src.analysis.figures.training import cells, chosen
 
@@ -37,16 +38,10 @@ def by_smallest_step(rows: DataFrame) -> DataFrame:
         .group_by("run", "variant", "lr", smallest_step="eta")
         .agg(col("beta").median())
     )
-    beta = col("beta")
     return (
-        runs.filter(beta.is_finite())
+        runs.filter(col("beta").is_finite())
         .group_by("variant", "lr", "smallest_step")
-        .agg(
-            beta.median(),
-            low=beta.min(),
-            high=beta.max(),
-            seeds=polars.len().cast(polars.Int64),
-        )
+        .agg(median_and_range("beta"))
         .sort("variant", "lr", "smallest_step")
         .select(COLUMNS)
     )
@@ -57,17 +52,11 @@ def that_train(source: Source, selection: Selection) -> Selection:
 
     One that does not is on a plateau, whose landscape tells nothing.
     """
-    final = (
-        source.rows(selection, "metrics", where=col("name") == "train_eval/accuracy")
-        .sort("step")
-        .group_by("run")
-        .agg(accuracy=col("value").last())
-    )
-    told = selection.runs.join(final, on="run", how="left")
-    enough = col("accuracy").fill_nan(0) >= col("scale").replace_strict(rules().trains)
-    trains = enough & (col("state") == "completed")
-    most = trains.fill_null(False).mean().over("model.name", "optim.lr") > 0.5
-    return selection.where(col("run").is_in(told.filter(trains, most)["run"].to_list()))
+    enough = 100 * col("scale").replace_strict(rules().trains)
+    ended = finals(source, selection, level=enough)
+    trains = (col("accuracy").fill_nan(0) >= col("level")).fill_null(False)
+    most = trains.mean().over("variant", "lr") > 0.5
+    return selection.where(col("run").is_in(ended.filter(trains, most)["run"].to_list()))
 
 
 def _gather(source: Source) -> Gathered | None:

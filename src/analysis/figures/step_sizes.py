@@ -3,13 +3,13 @@
 import matplotlib
 import matplotlib.figure
 import numpy
-import polars
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from polars import DataFrame, col
 
 from src.analysis.figures import style
+from src.analysis.figures.curves import median_and_range
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.training import cells, chosen
 
@@ -22,15 +22,9 @@ def by_step_size(rows: DataFrame) -> DataFrame:
     Args:
         rows: ``variant``, ``lr``, ``step``, ``eta`` and ``grad_diff``; a row a run each.
     """
-    difference = col("grad_diff")
     return (
         rows.group_by("variant", "lr", "step", "eta")
-        .agg(
-            difference.median(),
-            low=difference.min(),
-            high=difference.max(),
-            seeds=polars.len().cast(polars.Int64),
-        )
+        .agg(median_and_range("grad_diff"))
         .sort("variant", "step", "eta")
         .select(COLUMNS)
     )
