@@ -93,9 +93,10 @@ SECTIONS: dict[str, list[Plot]] = {
 }
 # Runs that agree in these are one curve, with the range of its seeds.
 GROUPED_BY = (
-    *("model.name", "optim.lr", "model.activation", "model.dropout", "optim.weight_decay"),
+    *("model.name", "optim.lr", "scale", "data.name", "data.batch_size", "optim.weight_decay"),
+    *("model.activation", "model.dropout", "model.statistics"),
     *("init.name", "init.std", "init.gain", "noise.strength", "noise.n_mu", "noise.n_sigma"),
-    *("noise.per", "noise.redraw"),
+    *("noise.r_mu", "noise.r_sigma", "noise.per", "noise.redraw", "noise.relative"),
 )
 
 

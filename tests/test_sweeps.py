@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from hydra_plugins.grid_sweeper import points
 from src.analysis.claims import rules
+from src.dashboard import GROUPED_BY
 from src.runs.identity import run_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,9 +55,10 @@ def test_the_sweeps_are_those_of_the_argument():
     assert set(SWEEPS) == figures | others | {"regularisation", "batch_size", "confounds"}
 
 
-def test_every_claim_has_a_sweep():
-    named = {claim for sweep in SWEEPS for claim in header(sweep)["Claims"].split(", ")}
-    assert named == {*rules().claims, "none"}
+def test_headers_name_the_claims_that_are_judged_on_their_runs():
+    named = {sweep: set(header(sweep)["Claims"].split(", ")) - {"none"} for sweep in SWEEPS}
+    judged = {name: {c.id for c in rules().claims.values() if c.sweep == name} for name in SWEEPS}
+    assert named == judged and set().union(*named.values()) == set(rules().claims)
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
@@ -89,6 +91,14 @@ class TestEverySweep:
         assert all({"model=vgg", "optim.lr=0.2"} <= set(point) for point in given)
         assert {override for point in given for override in point} >= {"seed=0", "seed=1"}
         assert len(given) == len({tuple(point) for point in given})
+
+    def test_the_dashboard_makes_one_curve_of_seeds_alone(self, settings, sweep):
+        def value(chosen, key):
+            return functools.reduce(lambda at, n: getattr(at, n, None), key.split("."), chosen)
+
+        chosen = [settings(*point, "scale=small") for point in cells(sweep)]
+        groups = {tuple(value(each, key) for key in GROUPED_BY) for each in chosen}
+        assert len(groups) == len(chosen)
 
     def test_header_says_what_to_expect(self, sweep):
         parts = header(sweep)

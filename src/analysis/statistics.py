@@ -21,9 +21,9 @@ class Estimate:
     """A mean over seeds, or a ratio of two such means.
 
     Attributes:
-        effect: NaN where there is no value.
+        effect: NaN where there is no value, or no mean of them.
         interval: From low to high; None where the values leave it undefined: fewer than two, no
-            spread at all, or one of them infinite.
+            spread at all, or some of them infinite. All infinite alike, they are a point.
         p: Two-sided, that the null holds; None where the interval is.
         n: How many values it rests on.
     """
@@ -45,7 +45,11 @@ def mean(values: ArrayLike, null: float = 0.0, floor: float = 0.0, level: float 
         level: Of the interval.
     """
     x = _values(values)
-    n, centre = len(x), float(x.mean()) if len(x) else math.nan
+    n = len(x)
+    with numpy.errstate(invalid="ignore"):  # infinite either way: there is no mean
+        centre = float(x.mean()) if n else math.nan
+    if n > 1 and math.isinf(centre) and (x == centre).all():
+        return Estimate(centre, (centre, centre), 0.0, n)  # what t and p come to, far enough out
     error = _error(x, floor)
     if error is None:
         return Estimate(centre, None, None, n)
@@ -68,44 +72,47 @@ def equivalence(values: ArrayLike, low: float, high: float, floor: float = 0.0) 
 
 
 def ratio_of_means(
-    numerator: ArrayLike, denominator: ArrayLike, null: float, level: float = 0.95
+    numerator: ArrayLike,
+    denominator: ArrayLike,
+    null: float,
+    level: float = 0.95,
+    floor: float = 0.0,
 ) -> Estimate:
     """Return mean(numerator) / mean(denominator), paired, with Fieller's (1954) interval.
 
     The interval inverts the t test of ``numerator - ratio * denominator``, so it excludes ``null``
     where p, of that test, is below ``1 - level``. It is None where the denominator's mean is not
-    itself distinguishable from 0: then any ratio is possible.
+    itself distinguishable from 0: then any ratio is possible. ``floor`` is the least standard
+    deviation to believe in of ``numerator - null * denominator``, see :func:`mean`.
     """
     x, y = numpy.broadcast_arrays(*(numpy.asarray(v, float) for v in (numerator, denominator)))
     paired = ~(numpy.isnan(x) | numpy.isnan(y))
     x, y = x[paired], y[paired]
     n = len(x)
     effect = float(x.mean() / y.mean()) if n and y.mean() != 0 else math.nan
-    tested = mean(x - null * y, level=level)
+    tested = mean(x - null * y, 0.0, floor, level)
     if tested.interval is None:
         return Estimate(effect, None, None, n)
     quantile = float(stats.t.ppf((1 + level) / 2, n - 1))
     (xx, xy), (_, yy) = numpy.outer((x.mean(), y.mean()), (x.mean(), y.mean())) - (
         quantile**2 / n
     ) * numpy.cov(x, y)
-    root = xy**2 - xx * yy
-    if yy <= 0 or root < 0:
+    if yy <= 0:
         return Estimate(effect, None, tested.p, n)
-    low, high = (float((xy + sign * math.sqrt(root)) / yy) for sign in (-1, 1))
-    return Estimate(effect, (low, high), tested.p, n)
+    root = math.sqrt(max(xy**2 - xx * yy, 0.0))  # below 0 by rounding alone
+    low, high = (float((xy + sign * root) / yy) for sign in (-1, 1))
+    half = quantile * floor / math.sqrt(n) / abs(float(y.mean()))
+    return Estimate(effect, (min(low, effect - half), max(high, effect + half)), tested.p, n)
 
 
-def holm(p: Mapping[str, float | None], size: int | None = None) -> dict[str, float | None]:
-    """Return Holm's (1979) adjusted p values of a family; one that was not tested stays None.
+def holm(p: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return Holm's (1979) adjusted p values of a family, by name.
 
-    Args:
-        p: By name.
-        size: How many hypotheses the family was fixed to have; default: all that are named. One
-            that was not tested counts, as if its p were 1.
+    One that was not tested stays None and counts, as if its p were 1.
     """
     tested = sorted((value, name) for name, value in p.items() if value is not None)
     adjusted: dict[str, float | None] = dict.fromkeys(p)
-    left, least = len(p) if size is None else size, 0.0
+    left, least = len(p), 0.0
     for value, name in tested:
         least = max(least, min(1.0, left * value))
         adjusted[name] = least
@@ -147,12 +154,14 @@ class StepsRatio:
         log_ratio: One a pair, of steps restricted to the horizon: who never got there counts as
             arriving there then, so a pair of which neither did has 0.
         bound: Where pairs are censored on one side alone, what their ratios are of the true ones.
+        neither: In how many pairs neither got there.
         reached: How many got there: (first, second).
         p_reached: McNemar's exact p that neither gets there more often.
     """
 
     log_ratio: list[float]
     bound: Bound | None
+    neither: int
     reached: tuple[int, int]
     p_reached: float
 
@@ -177,6 +186,7 @@ def steps_ratio(
     return StepsRatio(
         log_ratio=[math.log(min(b, h) / min(a, h)) for a, b, h in pairs],
         bound=bound,
+        neither=neither,
         reached=(len(pairs) - only_second - neither, len(pairs) - only_first - neither),
         p_reached=mcnemar(only_first, only_second),
     )

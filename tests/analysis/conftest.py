@@ -179,7 +179,7 @@ def make_run(
                     activations.append((*row, *spots, edges, counts))
     for step in range(0, ended, 100):
         for layer in (1, 2, 3):
-            values = {"gradient_ratio": 0.5, "factor": 0.8, "mean_share": 0.1}
+            values = {"gradient_ratio": 0.5, "factor_weighted": 0.8, "mean_share": 0.1}
             values["correlation_share"] = 0.2
             theory += [(step, layer, name, layer * value) for name, value in values.items()]
     for name in tables:

@@ -28,22 +28,16 @@ for _family in FAMILIES:
     importlib.import_module(f"src.analysis.claims.{_family}")
 
 
-def judge(root: Path, runs: Runs, scale: str | None = None) -> list[Result]:
-    """Judge every claim, in the order of the rules.
+def judge(root: Path, runs: Runs) -> list[Result]:
+    """Judge every claim, in the order of the rules, at the largest scale it has a seed of.
 
     Args:
         root: The runs folder.
         runs: What it holds; its problems take a line for each damaged table.
-        scale: Of the runs; default: for each claim the largest that has a seed of all it compares.
-
-    Raises:
-        ValueError: If there is no such scale.
     """
-    if scale not in (None, *rules().scales):
-        raise ValueError(f"scale={scale}: allowed is one of {', '.join(rules().scales)}")
     tables = Tables(root, runs.problems)
     there = ended(runs, tables)
-    results = [_judged(rule, runs, there, scale) for rule in rules().claims.values()]
+    results = [_judged(rule, runs, there) for rule in rules().claims.values()]
     return list(_corrected(results))
 
 
@@ -57,11 +51,11 @@ class _Judged:
     shown: Component | None
 
 
-def _judged(rule: Rule, runs: Runs, there: Mapping[str, Run], scale: str | None) -> Result:
+def _judged(rule: Rule, runs: Runs, there: Mapping[str, Run]) -> Result:
     found, note = pool(rule, runs, there)
     scales = [s for s in rules().scales if any(run.config["scale"] == s for run in found)]
     chosen, under = None, list[_Judged]()
-    for candidate in reversed([s for s in scales if scale in (None, s)]):
+    for candidate in reversed(scales):
         under = [_under(rule, cells) for cells in readings(rule, found, candidate)]
         chosen = candidate
         if any(judged.shown for judged in under):
@@ -148,7 +142,12 @@ def _absent(finding: Finding) -> Iterator[str]:
 
 
 def _departures(cells: Cells, rule: Rule) -> Iterator[str]:
-    """Say where the runs judged are not as by default."""
+    """Say where the runs judged are not as by default, or were not measured to their end."""
+    failed = [
+        run.name for run in cells.used.values() if run.config.get(f"probe_failures.{rule.table}")
+    ]
+    if failed:
+        yield f"{rule.table} failed on the way, and was measured until then: {', '.join(failed)}"
     for key in sorted(rule.defaults.keys() - set(rule.axes)):
         found = {told(run, rule, [key])[key] for run in cells.used.values()}
         if others := found - {None, text(rule.defaults[key])}:
@@ -162,13 +161,22 @@ def _older(run: Run, rule: Rule) -> bool:
 
 
 def _corrected(results: Iterable[Result]) -> Iterator[Result]:
-    """Correct the confirmatory claims for their number; what does not survive is inconclusive."""
+    """Correct the confirmatory claims for their number; what does not survive is inconclusive.
+
+    Only what a p speaks for takes part: a mixed claim without a whole has that of its first part.
+    """
     results = list(results)
-    adjusted = holm({result.id: result.p for result in results if result.confirmatory})
+    spoken_for = {
+        r.id: r.p
+        if r.verdict in ("supported", "contradicted") or (r.verdict == "mixed" and r.whole)
+        else None
+        for r in results
+        if r.confirmatory
+    }
+    adjusted = holm(spoken_for)
     for result in results:
         p = adjusted.get(result.id)
-        judged = result.verdict in ("supported", "contradicted")
-        if p is None or p < 1 - rules().level or not judged:
+        if p is None or p < 1 - rules().level:
             yield replace(result, p_holm=p)
             continue
         note = f"{result.verdict} by itself, but not after Holm's correction"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import polars
@@ -87,6 +88,11 @@ def steps_to(run: Run, level: float, accuracy: str) -> float:
     return max(reached, 1.0)
 
 
+def recorded_every(run: Run, accuracy: str) -> int:
+    """Return how many steps lie between two records of an accuracy."""
+    return run.config["log_every" if accuracy == "minibatch" else "eval_every"]
+
+
 def steps_component(
     label: str,
     what: str,
@@ -99,7 +105,8 @@ def steps_component(
 ) -> Component:
     """Judge the ratio of steps to an accuracy, second over first, restricted to those trained.
 
-    Where neither of any pair gets there, nothing was run that could tell.
+    Where neither of any pair gets there, nothing was run that could tell; a pair of which neither
+    does shows nothing to be as fast.
     """
     nets = (first, second)
     steps = {s: [steps_to(net[s], level, accuracy) for net in nets] for s in first if s in second}
@@ -112,7 +119,7 @@ def steps_component(
         counts = " and ".join(f"{reached} of {len(seeds)}" for reached in found.reached)
         label += f" (reached by {counts}, exact p {found.p_reached:.2g})"
     # Steps are known to within what lies between two records.
-    every = first[seeds[0]].config["log_every" if accuracy == "minibatch" else "eval_every"]
+    every = recorded_every(first[seeds[0]], accuracy)
     widths = [every / at for at in (*a, *b)]  # of their logarithm; 0 at the horizon
     floor = math.sqrt(sum(width**2 for width in widths) / 12 / len(seeds))
     logs = dict(zip(seeds, found.log_ratio, strict=True))
@@ -120,8 +127,10 @@ def steps_component(
     if accuracy != "minibatch":  # who is there at the first evaluation was there before
         bounds |= {"at least"} if min(a) <= every else set()
         bounds |= {"at most"} if min(b) <= every else set()
-    bound = bounds.pop() if len(bounds) == 1 else None
-    return ratio(label, what, logs, direction, 1.0, margin, floor, bound)
+    bound = min(bounds) if len(bounds) == 1 else None
+    judged = ratio(label, what, logs, direction, 1.0, margin, floor, bound)
+    shows_nothing = found.neither and direction.startswith("not") and judged.verdict == "supported"
+    return replace(judged, verdict="inconclusive") if shows_nothing or len(bounds) > 1 else judged
 
 
 def median_log_ratio(first: DataFrame, second: DataFrame, column: str, on: Sequence[str]) -> float:

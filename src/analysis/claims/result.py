@@ -102,7 +102,7 @@ class Result(_Parted):
         seeds: Paired seeds.
         values: The effect at each seed alone.
         p: Of the test the verdict rests on, before Holm's correction.
-        p_holm: After it; null for an exploratory claim.
+        p_holm: After it; null for an exploratory claim, and where no p speaks for the verdict.
         diverged: How many of the runs used diverged, by variant.
         whole: The number that decides, where the parts are but details of it.
         components: The parts of the claim.

@@ -33,43 +33,48 @@ def windowed(rows: DataFrame, width: int) -> DataFrame:
     return mean.select(rows.columns)
 
 
-def over_seeds(rows: DataFrame, keys: Sequence[str]) -> DataFrame:
-    """Return the median, the least and the greatest value over the runs that have a step.
+def over_seeds(rows: DataFrame, keys: Sequence[str], name: str = "value") -> DataFrame:
+    """Return the median over the runs, the least (``low``), the greatest (``high``), and ``seeds``.
+
+    What overflowed lies beyond every finite value. A median that did is left out, an end of the
+    range that did is null: neither can be drawn.
 
     Args:
-        rows: The keys, ``step`` and ``value``; a row a run and step.
-        keys: What tells the curves apart.
+        rows: The keys and the value; a row a run and point, none of them NaN.
+        keys: What tells the points apart.
+        name: The value's column.
     """
-    return rows.group_by(*keys, "step").agg(median_and_range("value")).sort(*keys, "step")
-
-
-def median_and_range(name: str) -> list[polars.Expr]:
-    """Return what is told of a column over seeds: its median, ``low``, ``high`` and ``seeds``."""
     value = col(name)
-    return [
-        value.median(),
-        value.min().alias("low"),
-        value.max().alias("high"),
-        value.count().cast(polars.Int64).alias("seeds"),
-    ]
+    low, high = value.min(), value.max()
+    return (
+        rows.group_by(*keys)
+        .agg(
+            value.median(),
+            low=polars.when(low.is_finite()).then(low),
+            high=polars.when(high.is_finite()).then(high),
+            seeds=value.count().cast(polars.Int64),
+        )
+        .filter(value.is_finite())
+        .sort(*keys)
+    )
 
 
 def edges_over_seeds(rows: DataFrame, keys: Sequence[str]) -> DataFrame:
     """Return a band: the medians over runs of its lower and of its upper edge; value is null.
 
     Args:
-        rows: The keys, ``step``, ``low`` and ``high``; a row a run and step.
-        keys: What tells the bands apart.
+        rows: The keys, ``low`` and ``high``; a row a run and point.
+        keys: What tells the points apart.
     """
     return (
-        rows.group_by(*keys, "step")
+        rows.group_by(*keys)
         .agg(
             polars.lit(None, polars.Float64).alias("value"),
             col("low").median(),
             col("high").median(),
             polars.len().cast(polars.Int64).alias("seeds"),
         )
-        .sort(*keys, "step")
+        .sort(*keys)
     )
 
 

@@ -37,6 +37,9 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
                     else:
                         ax.plot([row[low], row[high]], [y, y], color=colour, lw=1.2)
                         ax.plot(row[value], y, marker, color=colour)
+                        if row["diverged"]:
+                            note = f"  {row['diverged']}/{row['seeds']} div."
+                            ax.text(row[high], y, note, color=colour, va="center", fontsize=7)
                     if value == "accuracy":
                         ax.plot([row["minibatch"]], [y], marker, color=colour, mfc="none")
         ax.set(title=title, xlim=(0, 101), ylim=(len(rows) - 0.5, -0.5))
@@ -60,14 +63,16 @@ def told(data: DataFrame) -> str:
     for row in data.iter_rows(named=True):
         values = [f"{kind} {row[key]:.0f} %" for kind, key in kinds.items() if row[key] is not None]
         variant = f"{style.look(row['variant']).name}, {row['level']}, LR {row['lr']:g}"
-        each.append(f"{variant}: {', '.join(values) or 'diverged'}")
+        values += [f"{row['diverged']} of {row['seeds']} diverged"] if row["diverged"] else []
+        each.append(f"{variant}: {', '.join(values)}")
     return "; ".join(each) + "."
 
 
 _TEXT = (
     "Final accuracy in evaluation mode on the training images and on the test images; dot and "
     "bar: median and range over seeds. Hollow: minibatches over the last tenth of training. A "
-    "cross: every run diverged. Dotted: chance. "
+    "cross: every run diverged; where some did, their number is given and the dot is of the "
+    "others. Dotted: chance. "
 )
 FIGURES = (
     Figure(

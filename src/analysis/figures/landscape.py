@@ -10,7 +10,16 @@ from polars import DataFrame, col
 from src.analysis.figures import curves, style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.select import Selection
-from src.analysis.figures.training import Panel, cells, chosen, legend, metrics, points, told
+from src.analysis.figures.training import (
+    WINDOWS,
+    Panel,
+    cells,
+    chosen,
+    legend,
+    metrics,
+    points,
+    told,
+)
 
 LOSS, GRADIENT, BETA = "loss along the gradient", "gradient predictiveness", "effective beta"
 
@@ -68,7 +77,7 @@ def along_gradient(source: Source, selection: Selection, design: Design) -> Data
         multiple, (least, greatest) = col("eta") / col("lr"), design.sizes
         rows = rows.filter(multiple > 0.999 * least, multiple < 1.001 * greatest)
     found = extremes(rows)
-    keys = ["panel", "variant", "lr"]
+    keys = ["panel", "variant", "lr", "step"]
     bands = curves.edges_over_seeds(found.filter(col("panel") != BETA), keys)
     beta = found.filter(col("panel") == BETA).with_columns(value=col("high"))
     return curves.together([curves.ours(bands), points(beta.drop("low", "high"), selection)])
@@ -217,7 +226,7 @@ FIGURES: Sequence[Figure] = (
         Design(_VGG_LP, 0.1, (0.5, 4), {}, _progress(_VGG_LP, 0.1, True), False),
         "As Fig. 4, for norms that divide by an average l1, l2 or l-infinity norm. To see: whether "
         "each of them is as smooth as BatchNorm. Bands: each edge the median over seeds. The "
-        "paper's bands of these networks could not be read off. " + _EDGE + _SMALLEST,
+        "paper's bands of these networks could not be read off. " + _EDGE + _SMALLEST + WINDOWS,
     ),
     _figure(
         "fig13_landscape_lp_dln",
@@ -226,7 +235,6 @@ FIGURES: Sequence[Figure] = (
         "fig5_lp_dln",
         Design(_DLN_LP, 1e-6, (0.01, 30), {}, _progress(_DLN_LP, 1e-6, False), True),
         "As Fig. 10, for the other norms. Bands: each edge the median over seeds. The paper's "
-        "bands "
-        "of these networks could not be read off. " + _EDGE,
+        "bands of these networks could not be read off. " + _EDGE + WINDOWS,
     ),
 )

@@ -18,7 +18,8 @@ from src.analysis.claims import rules
 from src.analysis.claims.measures import LATE
 from src.analysis.figures import style
 from src.analysis.figures.figure import Figure, Gathered, Source
-from src.analysis.figures.select import SHOWN, Selection, select
+from src.analysis.figures.select import Selection, select
+from src.runs.folder import ENDED
 
 COLUMNS = (
     *("variant", "lr", "level", "accuracy", "low", "high"),
@@ -95,7 +96,7 @@ def compared_runs(
         lrs: Only these rates; default: all.
     """
     table = source.runs.table
-    here = table.filter(col("model.name").is_in(list(models)), col("state").is_in(SHOWN))
+    here = table.filter(col("model.name").is_in(list(models)), col("state").is_in(ENDED))
     here = here.filter(col("optim.lr").is_in(list(lrs))) if lrs else here
     keys, level = compared(here)
     levels = here.select("model.name", "optim.lr", *keys).unique(maintain_order=True)

@@ -24,7 +24,11 @@ COLUMNS = ("layer", "variant", "lr", "unit", "step", "at", "density")
 
 def probed(steps: Sequence[int]) -> list[int]:
     """Return the first step of each pair of consecutive ones that the probe looks at."""
-    return [step for step in sorted(set(steps)) if step - 1 not in steps]
+    first = list[int]()
+    for step in sorted(set(steps)):
+        if not first or step > first[-1] + 1:
+            first.append(step)
+    return first
 
 
 def ridges(rows: DataFrame) -> DataFrame:

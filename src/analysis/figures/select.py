@@ -9,14 +9,13 @@ import polars
 from polars import DataFrame, col
 
 from src.analysis.claims import rules
+from src.runs.folder import ENDED
 
 # What the papers train on, and how long.
 _PAPERS = {"vgg": ("cifar10", 15_000), "dln": ("linear", 10_000), "mlp": ("mnist", 50_000)}
 _GROUPS = ("model.", "noise.", "init.", "data.", "optim.")
 _PLACES = ("data.root", "data.cache", "data.download")
 _NETWORK = ("depth", "width", "head", "activation", "dropout")
-_SCALES = ("smoke", "small", "paper")
-SHOWN = ("completed", "diverged")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def select(table: DataFrame, cells: Sequence[Mapping[str, Any]]) -> Selection | 
     if not {"run", "state", *axes} <= set(table.columns):
         return None
     fitting = [
-        table.filter(col("state").is_in(SHOWN), *(col(k) == v for k, v in cell.items()))
+        table.filter(col("state").is_in(ENDED), *(col(k) == v for k, v in cell.items()))
         for cell in cells
     ]
     whole = polars.concat(fitting).unique("run", maintain_order=True)
@@ -129,8 +128,8 @@ def _nearest(runs: DataFrame, cell: Mapping[str, Any], own: list[str]) -> Iterat
 
 
 def _rank(cells: int, runs: DataFrame) -> tuple[int, int, int, int]:
-    scale = runs["scale"][0] if "scale" in runs.columns else ""
-    return cells, _SCALES.index(scale) if scale in _SCALES else -1, -_differences(runs), len(runs)
+    scale, scales = runs["scale"][0] if "scale" in runs.columns else "", rules().scales
+    return cells, scales.index(scale) if scale in scales else -1, -_differences(runs), len(runs)
 
 
 def _differences(runs: DataFrame) -> int:

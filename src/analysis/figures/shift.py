@@ -11,7 +11,16 @@ from polars import DataFrame, col
 from src.analysis.figures import curves, style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.select import Selection
-from src.analysis.figures.training import Panel, cells, chosen, legend, metrics, points, told
+from src.analysis.figures.training import (
+    WINDOWS,
+    Panel,
+    cells,
+    chosen,
+    legend,
+    metrics,
+    points,
+    told,
+)
 
 _QUANTITIES = {"l2": "l2 difference", "cosine": "cosine", "relative": "relative difference"}
 
@@ -135,7 +144,7 @@ _READ = (
     "again on the same batch (Definition 2.1): the l2 distance and the cosine of the two gradients "
     "of its weight. Cosine 1 and l2 near 0 mean no shift. "
     "Line and band: median and range over seeds; the paper's curves dashed, at its own steps, cut "
-    "where our runs end. "
+    "where our runs end. " + WINDOWS
 )
 FIGURES = (
     _figure(
@@ -190,7 +199,7 @@ FIGURES = (
         "The l2 difference of Fig. 3a over the length of the gradient itself, so that a network "
         "with longer gradients does not look less stable for that alone. To see: whether the "
         "comparison of Fig. 3a survives. No paper has this figure. Line and band: median and range "
-        "over seeds.",
+        "over seeds. " + WINDOWS,
         sweep="fig3_ics_vgg",
     ),
 )

@@ -12,7 +12,7 @@ from polars import DataFrame, col
 
 from src.analysis.claims import rules
 from src.analysis.figures import style
-from src.analysis.figures.curves import median_and_range
+from src.analysis.figures.curves import over_seeds
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.maps import finals
 from src.analysis.figures.select import Selection
@@ -38,13 +38,7 @@ def by_smallest_step(rows: DataFrame) -> DataFrame:
         .group_by("run", "variant", "lr", smallest_step="eta")
         .agg(col("beta").median())
     )
-    return (
-        runs.filter(col("beta").is_finite())
-        .group_by("variant", "lr", "smallest_step")
-        .agg(median_and_range("beta"))
-        .sort("variant", "lr", "smallest_step")
-        .select(COLUMNS)
-    )
+    return over_seeds(runs, ["variant", "lr", "smallest_step"], "beta").select(COLUMNS)
 
 
 def that_train(source: Source, selection: Selection) -> Selection:

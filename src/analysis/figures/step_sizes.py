@@ -1,5 +1,7 @@
 """How far the gradient has turned after a step of some size: Santurkar et al. Fig. 11."""
 
+import math
+
 import matplotlib
 import matplotlib.figure
 import numpy
@@ -9,7 +11,7 @@ from matplotlib.colors import Normalize
 from polars import DataFrame, col
 
 from src.analysis.figures import style
-from src.analysis.figures.curves import median_and_range
+from src.analysis.figures.curves import over_seeds
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.training import cells, chosen
 
@@ -19,15 +21,13 @@ COLUMNS = ("variant", "lr", "step", "eta", "grad_diff", "low", "high", "seeds")
 def by_step_size(rows: DataFrame) -> DataFrame:
     """Return the median, least and greatest gradient difference over seeds.
 
+    One that is no number lies beyond where it overflowed.
+
     Args:
         rows: ``variant``, ``lr``, ``step``, ``eta`` and ``grad_diff``; a row a run each.
     """
-    return (
-        rows.group_by("variant", "lr", "step", "eta")
-        .agg(median_and_range("grad_diff"))
-        .sort("variant", "step", "eta")
-        .select(COLUMNS)
-    )
+    rows = rows.with_columns(col("grad_diff").fill_nan(math.inf))
+    return over_seeds(rows, ["variant", "lr", "step", "eta"], "grad_diff").select(COLUMNS)
 
 
 def _gather(source: Source, network: str, lr: float) -> Gathered | None:
@@ -36,7 +36,7 @@ def _gather(source: Source, network: str, lr: float) -> Gathered | None:
         return None
     paper = (col("metric") == "euclidean") & (col("direction") == "gradient")
     rows = source.rows(selection, "landscape", ["step", "eta", "grad_diff"], paper)
-    return Gathered(selection, by_step_size(rows.filter(col("grad_diff").is_finite())))
+    return Gathered(selection, by_step_size(rows))
 
 
 def draw(data: DataFrame) -> matplotlib.figure.Figure:

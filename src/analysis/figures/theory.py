@@ -9,7 +9,7 @@ from src.analysis.figures.training import cells, chosen, legend, points, told
 
 PARTS = {
     "gradient_ratio": "gradient with BatchNorm\nover without, squared",
-    "factor": "factor gamma²/sigma²",
+    "factor_weighted": "factor gamma²/sigma²,\nweighted by the gradient",
     "mean_share": "share of the mean",
     "correlation_share": "share of the correlation",
 }
@@ -58,7 +58,7 @@ FIGURES = (
         "ours, on Santurkar et al. 2018, Theorem 4.1",
         "fig4_landscape",
         "By the theorem, which holds with equality, BatchNorm multiplies the squared gradient of a "
-        "layer's output by gamma²/sigma² and takes away the share of its mean and that of its "
+        "unit's output by gamma²/sigma² and takes away the share of its mean and that of its "
         "correlation with the normalised output. The median over layers, then median and range "
         "over seeds; dotted: 1, a factor that changes nothing, a share that is all. To see: which "
         "part does the work. No paper has measured this.",

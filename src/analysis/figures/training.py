@@ -48,7 +48,7 @@ def chosen(source: Source, wanted: Cells, own: Sequence[str] = ()) -> Selection 
 
 
 def window(last: int) -> int:
-    """Return over how many steps minibatch accuracies are averaged, as the figures' texts say."""
+    """Return over how many steps training curves are averaged, as the figures' texts say."""
     return min(100, max(1, last // 30))
 
 
@@ -66,8 +66,8 @@ def metrics(source: Source, selection: Selection, panels: Sequence[Panel]) -> Da
 
 def points(rows: DataFrame, selection: Selection, width: int = 1) -> DataFrame:
     """Return the curves of ``panel``, ``variant``, ``lr``, ``run``, ``step``, ``value`` rows."""
-    rows = curves.windowed(rows.filter(col("value").is_finite()), width)
-    median = curves.over_seeds(rows, ["panel", "variant", "lr"])
+    rows = curves.windowed(rows.drop_nulls("value").drop_nans("value"), width)
+    median = curves.over_seeds(rows, ["panel", "variant", "lr", "step"])
     return curves.together([curves.ours(median), curves.ends(rows, selection.runs)])
 
 
@@ -156,9 +156,9 @@ def _figure(
     return Figure(name, title, source, sweep, text, gather, draw, told)
 
 
-_WINDOWS = (
-    "Ours is the minibatch accuracy averaged over windows of a thirtieth of the run, at most 100 "
-    "steps; the paper's is one minibatch about every 100 steps. "
+WINDOWS = (
+    "Training accuracy and loss are averaged over windows of a thirtieth of the run, at most 100 "
+    "steps; the paper's are of single steps, about every 100. "
 )
 _AXIS = (
     "Line and band: median and range over seeds. The paper's curves (dashed, one run) stand at the "
@@ -195,7 +195,7 @@ FIGURES = (
             ),
         ],
         "VGG trained by plain SGD at two learning rates. To see: how much sooner BatchNorm rises, "
-        "and that only with it the higher rate trains. " + _AXIS + _WINDOWS,
+        "and that only with it the higher rate trains. " + _AXIS + WINDOWS,
     ),
     _figure(
         "fig2_noise",
@@ -213,7 +213,7 @@ FIGURES = (
         "BatchNorm rather than like the standard network, and whether the same noise alone stops "
         "the standard network, which the paper says in a sentence and does not draw. "
         + _AXIS
-        + _WINDOWS,
+        + WINDOWS,
     ),
     _figure(
         "fig5_lp_vgg",
@@ -223,7 +223,7 @@ FIGURES = (
         cells([f"vgg{variant}" for variant in _LP], [0.1]),
         [_accuracy("fig5a_vgg_trainacc", {(f"vgg{v}", 0.1): n for v, n in _LP.items()})],
         "Division by the average l1, l2 or l-infinity norm in place of the standard deviation. To "
-        "see: whether these train as fast as BatchNorm does. " + _AXIS + _WINDOWS,
+        "see: whether these train as fast as BatchNorm does. " + _AXIS + WINDOWS,
     ),
     _figure(
         "fig5_lp_dln",
@@ -240,6 +240,6 @@ FIGURES = (
         ],
         "25 linear layers of 10 x 10, full batch. To see: which norm reaches the lowest loss. "
         "The paper states neither the spread of its data nor whether its loss is halved, so "
-        "compare shapes and order, not levels. " + _AXIS,
+        "compare shapes and order, not levels. " + _AXIS + WINDOWS,
     ),
 )

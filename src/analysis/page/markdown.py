@@ -31,8 +31,8 @@ def markdown(report: Report) -> str:
         "# Why does BatchNorm help?",
         f"{words.plural(len(report.runs), 'run')}{f': {states}' if states else ''}. "
         f"Claims: {words.tally(report.results) or 'none'}. Rules `{report.rules}`, fixed "
-        f"{report.fixed:%Y-%m-%d %H:%M}; {words.plural(report.older, 'claim')} rest on runs that "
-        f"began before. Made {report.made['when']}.",
+        f"{report.fixed:%Y-%m-%d %H:%M}, some later; claims with runs older than their own rule: "
+        f"{report.older}. Made {report.made['when']}.",
         "## Claims",
         words.KEY,
         _table(heads, claims),

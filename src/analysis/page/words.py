@@ -23,8 +23,8 @@ KEY = (
     "Not run: no seed has all that the rule asks for. "
     "The effect shown is of the whole, or else of the part the verdict rests "
     "on, of a mixed claim the first; p is of its test, against what the rule compares it with. "
-    "Confirmatory claims were named before the runs and form one family, their p corrected by "
-    "Holm's method; the rest are exploratory."
+    "Confirmatory claims were named before the runs and form one family, their p, where it speaks "
+    "for the verdict, corrected by Holm's method; the rest are exploratory."
 )
 
 

@@ -84,11 +84,11 @@ class Folder:
             (self.root / "sweeps" / f"{sweep}.json").write_text(text)
         return name
 
-    def judged(self, claim: str, scale: str | None = None) -> Result:
+    def judged(self, claim: str) -> Result:
         """Return a claim's result, judged alone: the only one of its Holm family."""
         alone = replace(rules(), claims={claim: rules().claims[claim]})
         with mock.patch("src.analysis.claims.judging.rules", lambda: alone):
-            (result,) = judge(self.root, read_runs(self.root), scale)
+            (result,) = judge(self.root, read_runs(self.root))
         return result
 
     @staticmethod

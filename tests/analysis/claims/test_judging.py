@@ -1,8 +1,10 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from src.analysis.claims import judge, rules, to_csv, to_json
+from src.analysis.claims.judging import _corrected
 from src.runs.reading import read_runs
 
 SWEEP = "fig1_training"
@@ -114,21 +116,14 @@ class TestPool:
 
 
 class TestScale:
-    def both(self, folder, trained):
+    def test_the_largest_with_data(self, folder, trained):
         for seed in folder.seeds:
             for model, small, paper in (("vgg", 800, 200), ("vgg_bn", 200, 800)):
                 trained(model, seed, small)
                 trained(model, seed, paper, scale="paper", levels=(0.6, 0.8, 0.9, 0.95))
-
-    def test_the_largest_with_data_unless_asked_for(self, folder, trained):
-        self.both(folder, trained)
         result = folder.judged("faster_training")
         assert (result.scale, result.verdict) == ("paper", "contradicted")
         assert "scale small too" in result.note
-        small = folder.judged("faster_training", "small")
-        assert (small.scale, small.verdict) == ("small", "supported")
-        smoke = folder.judged("faster_training", "smoke")
-        assert (smoke.scale, smoke.verdict) == (None, "not run")
 
     def test_one_without_pairs_has_no_data(self, folder, trained):
         for seed in folder.seeds:
@@ -136,10 +131,6 @@ class TestScale:
             trained("vgg_bn", seed, 200)
             trained("vgg_bn", seed, 200, scale="paper")
         assert folder.judged("faster_training").scale == "small"
-
-    def test_no_such_scale(self, folder):
-        with pytest.raises(ValueError, match="scale=huge: allowed is one of smoke, small, paper"):
-            folder.judged("faster_training", "huge")
 
 
 class TestReadings:
@@ -230,6 +221,25 @@ class TestOlderThanRule:
         assert not folder.judged("higher_rate").older_than_rule  # not run
 
 
+class TestFailedProbes:
+    def test_are_told_of(self, folder):
+        runs = [
+            folder.write(
+                model,
+                seed,
+                {"landscape": folder.landscape([0, 100], 1 + seed / 10)},
+                {"probe_failures": {"landscape": "out of memory"} if seed == 3 else {}},
+                "fig4_landscape",
+            )
+            for seed in folder.seeds
+            for model in ("vgg", "vgg_bn")
+        ]
+        note = folder.judged("loss_variation").note
+        told = f"landscape failed on the way, and was measured until then: {runs[6]}, {runs[7]}"
+        assert told in note
+        assert "failed" not in folder.judged("theorem_parts").note  # of another table
+
+
 class TestHolm:
     def test_the_family_has_its_fixed_size(self, folder, trained):
         for seed in folder.seeds:
@@ -252,6 +262,31 @@ class TestHolm:
         assert result.verdict == "inconclusive" and result.p_holm > 0.05
         assert result.readings[0].verdict == "inconclusive"
         assert "supported by itself, but not after Holm's correction" in result.note
+
+    @pytest.mark.parametrize(
+        ("verdict", "whole", "p", "after"),
+        [
+            ("mixed", False, 1e-6, (None, "mixed")),  # the p of one of its parts
+            ("inconclusive", False, 1e-6, (None, "inconclusive")),  # a bound left it open
+            ("mixed", True, 1e-6, (2e-6, "mixed")),
+            ("mixed", True, 0.04, (0.06, "inconclusive")),
+        ],
+    )
+    def test_only_a_p_that_speaks_for_its_verdict_takes_part(
+        self, folder, trained, verdict, whole, p, after
+    ):
+        for seed in folder.seeds:
+            trained("vgg", seed, 800)
+            trained("vgg_bn", seed, 200)
+        plain = folder.judged("faster_training")
+        part = plain.components[0] if whole else None
+        other = replace(plain, id="other", verdict=verdict, whole=part, p=p)
+        told, beside = _corrected([other, replace(plain, p=0.03)])
+        assert (told.p_holm, told.verdict) == (pytest.approx(after[0]), after[1])
+        alone = p == 1e-6 and whole  # then the other is the last that is left
+        assert (beside.p_holm, beside.verdict) == (
+            (0.03, "supported") if alone else (0.06, "inconclusive")
+        )
 
 
 class TestFiles:

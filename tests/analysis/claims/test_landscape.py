@@ -69,7 +69,7 @@ class TestGap:
 
         compared(make)
         result = folder.judged("predictiveness")
-        assert (result.verdict, result.effect, result.interval) == ("inconclusive", 0.0, None)
+        assert (result.verdict, result.effect, result.interval) == ("supported", 0.0, (0.0, 0.0))
 
     def test_random_directions_and_the_relative_metric_are_readings(self, folder, compared):
         def make(place, w):

@@ -24,6 +24,17 @@ class TestLpTrains:
                 folder.write(model, seed, tables, sweep="fig5_lp_vgg")
         assert folder.judged("lp_trains").verdict == verdict
 
+    @pytest.mark.parametrize("other", [None, 2900])
+    def test_never_there_is_not_as_fast(self, folder, other):
+        for seed in folder.seeds:
+            for model in ("vgg_bn", "vgg_l1", "vgg_l2", "vgg_linf"):
+                at = 2900 if model == "vgg_bn" and seed == 0 else other
+                curve = folder.curve({} if at is None else {0.4: at + 10 * (seed % 2)})
+                folder.write(model, seed, {"metrics": curve}, sweep="fig5_lp_vgg")
+        part = folder.judged("lp_trains").components[0]
+        assert part.label.startswith("l1 to 40%")
+        assert part.verdict == ("inconclusive" if other is None else "supported")
+
 
 class TestLpTrainsDeepLinear:
     def write(self, folder, losses):
@@ -43,7 +54,8 @@ class TestLpTrainsDeepLinear:
             (97.0, 482.0, 480.0, "supported"),
             (970.0, 960.0, 980.0, "contradicted"),
             (97.0, 482.0, 986.0, "mixed"),  # the paper's
-            (97.0, 482.0, math.inf, "inconclusive"),  # no mean of what diverged
+            (97.0, 482.0, math.inf, "mixed"),  # it diverged in every seed
+            (970.0, 960.0, math.inf, "contradicted"),
         ],
     )
     def test_verdicts(self, folder, l1, l2, linf, verdict):

@@ -30,6 +30,51 @@ class TestNoisyTrains:
         result = folder.judged("noisy_trains")
         assert result.verdict == verdict and result.confirmatory and result.bound is None
 
+    @pytest.mark.parametrize(
+        ("steps", "verdict"),
+        [
+            ((None, 300, 2500), "inconclusive"),  # the gap may be as wide as one likes
+            ((2900, 300, None), "contradicted"),
+            ((2900, None, 2500), "inconclusive"),  # the gap is the wrong way round
+        ],
+    )
+    def test_a_share_is_small_if_it_is_whatever_was_not_seen(self, folder, steps, verdict):
+        self.write(folder, *steps)
+        parts = folder.judged("noisy_trains").components
+        assert {part.verdict for part in parts} == {verdict}
+
+    def test_a_level_that_batchnorm_alone_reaches_is_left_open(self, folder):
+        for seed in folder.seeds:
+            for model, steps in (("vgg", 2700), ("vgg_bn", 300), ("vgg_noisy", 500)):
+                at = {0.4: steps + 10 * seed} | ({0.5: 900} if model == "vgg_bn" else {})
+                folder.write(model, seed, {"metrics": folder.curve(at)}, sweep="fig2_noise")
+        result = folder.judged("noisy_trains")
+        verdicts = [part.verdict for part in result.components]
+        assert verdicts == ["supported", "inconclusive", "not run", "not run"]
+        assert result.verdict == "inconclusive"
+
+    @pytest.mark.parametrize("first", [50, 100])
+    def test_who_is_there_when_first_looked_at_was_there_before(self, folder, first):
+        for seed in folder.seeds:
+            for model, at in (("vgg", 2500 + 50 * seed), ("vgg_bn", first), ("vgg_noisy", 150)):
+                steps = range(50, 3001, 50)
+                values = [0.8 if step >= at else 0.1 for step in steps]
+                evaluated = folder.metric("train_eval/accuracy", steps, values)
+                late = folder.curve(dict.fromkeys(LEVELS, 10 * (at // 10)))
+                tables = {"metrics": folder.stack(late, evaluated)}
+                folder.write(model, seed, tables, sweep="fig2_noise")
+        (reading,) = folder.judged("noisy_trains").readings[1:]
+        assert reading.reading == "accuracy=train_eval/accuracy"
+        assert reading.verdict == ("inconclusive" if first == 50 else "supported")
+
+    def test_steps_are_known_to_within_what_lies_between_two_records(self, folder):
+        self.write(folder, 2700, 300, 500)
+        fine = folder.judged("noisy_trains").interval
+        for path in folder.root.glob("*/config.yaml"):
+            path.write_text(path.read_text().replace("log_every: 10", "log_every: 200"))
+        low, high = folder.judged("noisy_trains").interval
+        assert low < fine[0] and fine[1] < high
+
     def test_each_seed_alone(self, folder):
         self.write(folder, 2700, 300, 500, range(4, -1, -1))
         values = folder.judged("noisy_trains").values

@@ -85,6 +85,17 @@ class TestFasterTraining:
         assert "reached by 0 of 5 and 5 of 5" in result.components[0].label
         assert result.components[0].effect == pytest.approx(140 / 3000, rel=0.05)
 
+    def test_what_two_ends_hide_in_opposite_ways_is_left_open(self, folder):
+        for seed in folder.seeds:
+            for model, at in (("vgg", 50 if seed == 0 else None), ("vgg_bn", 150)):
+                steps = range(50, 3001, 50)
+                values = [0.8 if at and step >= at else 0.1 for step in steps]
+                evaluated = folder.metric("train_eval/accuracy", steps, values)
+                tables = {"metrics": folder.stack(folder.curve({}), evaluated)}
+                folder.write(model, seed, tables, sweep="fig1_training")
+        parts = folder.judged("faster_training").readings[1].components
+        assert {(part.verdict, part.bound) for part in parts} == {("inconclusive", None)}
+
     def test_levels_that_neither_reaches_say_nothing(self, folder):
         for seed in folder.seeds:
             for model, steps in (("vgg", 1000), ("vgg_bn", 200)):

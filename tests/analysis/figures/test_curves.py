@@ -8,6 +8,7 @@ from src.analysis.figures.select import Selection
 from src.analysis.figures.style import OURS, PAPERS
 
 SERIES = {"panel": "p", "variant": "vgg", "lr": 0.1}
+POINT = [*SERIES, "step"]
 
 
 def rows(*runs: dict[int, float]) -> DataFrame:
@@ -21,10 +22,22 @@ def rows(*runs: dict[int, float]) -> DataFrame:
 
 
 def test_median_and_range_are_over_the_runs_that_have_the_step() -> None:
-    found = curves.over_seeds(rows({0: 1.0, 10: 4.0}, {0: 2.0, 10: 6.0}, {0: 9.0}), list(SERIES))
+    found = curves.over_seeds(rows({0: 1.0, 10: 4.0}, {0: 2.0, 10: 6.0}, {0: 9.0}), POINT)
     assert found.select("step", "value", "low", "high", "seeds").rows() == [
         (0, 2.0, 1.0, 9.0, 3),
         (10, 5.0, 4.0, 6.0, 2),
+    ]
+
+
+def test_what_overflowed_lies_beyond_and_cannot_be_drawn() -> None:
+    inf = float("inf")
+    found = curves.over_seeds(
+        rows({0: 1.0, 10: 4.0, 20: inf}, {0: 2.0, 10: inf, 20: inf}, {0: 9.0, 10: 5.0, 20: 1.0}),
+        POINT,
+    )
+    assert found.select("step", "value", "low", "high", "seeds").rows() == [
+        (0, 2.0, 1.0, 9.0, 3),
+        (10, 5.0, 4.0, None, 3),
     ]
 
 
@@ -47,7 +60,7 @@ def test_a_bands_edges_are_each_a_median_and_nothing_is_known_between() -> None:
     bands = rows({0: 0.0}, {0: 0.0}, {0: 0.0}).with_columns(
         low=polars.Series([1.0, 2.0, 5.0]), high=polars.Series([3.0, 10.0, 11.0])
     )
-    found = curves.edges_over_seeds(bands.drop("value"), list(SERIES))
+    found = curves.edges_over_seeds(bands.drop("value"), POINT)
     assert found.select("value", "low", "high", "seeds").rows() == [(None, 2.0, 10.0, 3)]
 
 
@@ -65,7 +78,7 @@ def selection(data: str, last: int) -> Selection:
 
 
 def test_the_papers_curve_stands_at_its_own_steps_up_to_our_last() -> None:
-    mine = curves.ours(curves.over_seeds(rows({0: 1.0, 2000: 2.0}), list(SERIES)))
+    mine = curves.ours(curves.over_seeds(rows({0: 1.0, 2000: 2.0}), POINT))
     theirs = curves.Theirs("fig1b_testacc_std_lr0.1", "p", "vgg", 0.1)
     found = curves.with_papers(mine, [theirs], selection("cifar10", last=2000))
     assert found.filter(polars.col("whose") == PAPERS)["step"].to_list() == [0, 1000, 2000]
@@ -81,19 +94,19 @@ def test_the_papers_curve_stands_at_its_own_steps_up_to_our_last() -> None:
     ids=["without ours", "unknown"],
 )
 def test_a_curve_without_one_of_ours_or_of_theirs_is_left_out(theirs: curves.Theirs) -> None:
-    mine = curves.ours(curves.over_seeds(rows({0: 1.0}), list(SERIES)))
+    mine = curves.ours(curves.over_seeds(rows({0: 1.0}), POINT))
     assert curves.with_papers(mine, [theirs], selection("cifar10", last=100)).equals(mine)
 
 
 def test_the_papers_curve_does_not_stand_beside_runs_on_other_data() -> None:
-    mine = curves.ours(curves.over_seeds(rows({0: 1.0, 2000: 2.0}), list(SERIES)))
+    mine = curves.ours(curves.over_seeds(rows({0: 1.0, 2000: 2.0}), POINT))
     theirs = curves.Theirs("fig1b_testacc_std_lr0.1", "p", "vgg", 0.1)
     assert curves.with_papers(mine, [theirs], selection("digits", last=2000)).equals(mine)
 
 
 def test_a_single_point_of_the_papers_is_seen() -> None:
     theirs = curves.Theirs("fig1b_testacc_std_lr0.1", "p", "vgg", 0.1)
-    mine = curves.ours(curves.over_seeds(rows({0: 1.0}), list(SERIES)))
+    mine = curves.ours(curves.over_seeds(rows({0: 1.0}), POINT))
     axes = matplotlib.figure.Figure().subplots()
     curves.draw(axes, curves.with_papers(mine, [theirs], selection("cifar10", last=100)))
     (dashed,) = (line for line in axes.lines if line.get_linestyle() == "--")

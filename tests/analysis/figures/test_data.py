@@ -314,9 +314,34 @@ def test_regularisers_are_told_apart_and_their_accuracies_are_the_runs_last(run,
     assert [row.get_text() for row in rows] == ["the default", "dropout 0.5, weight decay 0.0005"]
 
 
+def test_runs_that_diverged_beside_others_are_counted(run, tmp_path: Path) -> None:
+    for dropout in (0.0, 0.5):
+        config = {"model.dropout": dropout}
+        run(tmp_path, "vgg", 0.1, 0, config=config, accuracy=0.8, tables=("metrics",))
+    run(tmp_path, "vgg", 0.1, 1, config=config, diverged_at=700, tables=("metrics",))
+    data = gathered(tmp_path, "regularisation").data
+    texts = [text.get_text() for ax in dots.draw(data).axes for text in ax.texts]
+    assert texts == ["  1/2 div."] * 2
+    told = dots.told(data)
+    assert told.count("diverged") == 1 and "LR 0.1: training 80 %" in told
+    assert "1 of 2 diverged" in told
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 100])
+def test_activations_are_probed_in_pairs_of_steps(every: int) -> None:
+    steps = sorted({step for at in range(0, 299, every) for step in (at, at + 1)})
+    first = ridgelines.probed(steps[::-1])
+    assert first == list(range(0, 299, max(2, every)))
+    assert all(step + 1 in steps for step in first)
+    assert ridgelines.probed([0, 1, 299]) == [0, 299]
+
+
 def test_a_part_of_the_theorem_is_its_median_over_layers() -> None:
     rows = DataFrame(
-        [{**KEYS, "step": 0, "quantity": "factor", "value": value} for value in (0.5, 0.75, 100.0)]
+        [
+            {**KEYS, "step": 0, "quantity": "mean_share", "value": value}
+            for value in (0.5, 0.75, 100.0)
+        ]
     )
     assert theory.parts(rows)["value"].to_list() == [0.75]
 
