@@ -49,7 +49,7 @@ sweep: setup ## run a named sweep: SWEEP=fig2_noise [SEEDS=0,1,2 SCALE=paper LAU
 	$(BIN)/python -m src.train -m +sweeps=$(or $(SWEEP),$(error make sweep SWEEP=NAME, one of: $(basename $(notdir $(wildcard sweeps/*.yaml))))) \
 	  $(if $(SEEDS),seed=$(SEEDS)) $(if $(SCALE),scale=$(SCALE)) $(if $(LAUNCHER),hydra/launcher=$(LAUNCHER)) \
 	  $(if $(PARTITION),hydra.launcher.partition=$(PARTITION)) \
-	  $(if $(JOBS),hydra.launcher.$(if $(filter slurm,$(LAUNCHER)),array_parallelism,jobs)=$(JOBS)) $(ARGS)
+	  $(if $(JOBS),hydra.launcher.$(if $(filter local,$(LAUNCHER)),jobs,array_parallelism)=$(JOBS)) $(ARGS)
 
 status: setup ## how far the sweeps are, and the command that finishes them: RUNS=runs (ARGS=--watch to go on looking)
 	$(BIN)/python -m src.status $(or $(RUNS),runs) $(ARGS)

@@ -10,8 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from src.compose import settings_of
 from src.runs.identity import run_name
 from src.runs.lease import Held
-from src.runs.needs import merged, needs
+from src.runs.needs import merged, met, needs
 from src.runs.store import RunStore
+
+_log = logging.getLogger(__name__)
 
 
 def cell(config: DictConfig) -> str:
@@ -30,14 +32,19 @@ def cell(config: DictConfig) -> str:
             if folder is None:
                 return str(store.folder(name).state())
             # All probes asked for so far: the training is the same, and nothing is taken away.
-            attempts = (folder.status(), store.folder(name).status())
-            known = next((s for s in attempts if s and s["state"] != "failed"), {})
-            wanted = merged(known.get("probes", {}), wanted)
+            ended = store.folder(name).status() or {}
+            latest = (s for s in (folder.status(), ended) if s and s["state"] != "failed")
+            known = next(latest, {}).get("probes", {})
+            wanted = merged(known, wanted)
+            if not met(wanted, known):
+                told = "other settings are asked for than it was probed with, and replace those"
+                _log.warning("%s is trained again: %s", name, told)
             folder.write_config(OmegaConf.to_yaml(config, resolve=True))
             from src.training import train  # imports torch, which takes seconds
 
             resolved = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-            return train(settings, wanted, folder, name, resolved)
+            first = None if settings.force else ended.get("started")
+            return train(settings, wanted, folder, name, resolved, first)
     except Held as held:
-        logging.getLogger(__name__).warning("%s", held)
+        _log.warning("%s", held)
         return "running"

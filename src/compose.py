@@ -65,7 +65,7 @@ def screened(arguments: Sequence[str]) -> list[str]:
         key = key.lstrip("+~")
         group = key.partition("@")[0]
         ours = "hydra" not in re.split(r"[./@:]", key)
-        launcher = re.fullmatch(r"\+{0,2}hydra[./]launcher(\.\w+)*=(?!.*\$\{).*", argument)
+        launcher = re.fullmatch(r"\+{0,2}hydra[./]launcher(\.[\w-]+)*=(?!.*\$\{).*", argument)
         if secret and secret in argument:
             lines.append(f"{key}: it holds W&B's key, which would be written to the run's folder")
         elif "_target_" in argument or not (ours or launcher):
@@ -122,8 +122,10 @@ def one_line(error: BaseException) -> str:
     if names := re.findall(r"(?:Could not override '|full_key: )([\w./@]+)", text):
         name = max(names, key=len)
         if "not in" in text:
-            others = [key for key in keys() if key != name]
-            near = difflib.get_close_matches(name, others, n=3, cutoff=0.5)
+            if name in keys():
+                group = name.partition(".")[0]
+                return f"there is no setting {name} of this {group}; others have it"
+            near = difflib.get_close_matches(name, keys(), n=3, cutoff=0.5)
             proposal = f"; did you mean {', '.join(near)}?" if near else ""
             return f"there is no setting {name}{proposal}"
         return _not_allowed(name, text)

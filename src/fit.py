@@ -3,8 +3,9 @@
 import logging
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,9 +19,10 @@ from src import models, tracking
 from src.callbacks.checkpoint import Checkpoint
 from src.callbacks.evaluate import Evaluate
 from src.callbacks.norms import Norms
-from src.callbacks.probing import Probing
+from src.callbacks.probing import Probing, ProbingAgain
 from src.callbacks.progress import ProgressLine
 from src.callbacks.record import Record
+from src.data.dataset import DataError
 from src.data.feed import Feed, feed
 from src.memory import keep_freed_memory
 from src.models.init import scale_to_unit_variance
@@ -38,11 +40,19 @@ warnings.filterwarnings("ignore", "The `srun` command is available")  # one proc
 
 
 def fit(
-    settings: Settings, probes: Needs, folder: RunFolder, name: str, config: dict[str, Any]
+    settings: Settings,
+    probes: Needs,
+    folder: RunFolder,
+    name: str,
+    config: dict[str, Any],
+    before: Mapping[str, Any],
 ) -> None:
     """Train to the last step, from the newest checkpoint in the folder if there is one.
 
+    ``before`` is the status that the attempts so far have left.
+
     Raises:
+        DataError: If it would go on with other data than it was begun with.
         Diverged: If the training loss becomes NaN or infinite.
         Stopped: If a signal asks; the folder then holds a checkpoint of that step.
     """
@@ -51,14 +61,16 @@ def fit(
     fed = feed(
         settings, device, _channels_last(settings, device), start=lambda: trainer.global_step
     )
-    folder.update_status(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        threads=torch.get_num_threads(),
-        data=fed.variant,
-    )
     record = Record(folder, settings.log_every)
     norms = Norms(folder, settings.log_every)
     probing = _probing(settings, probes, folder, fed)
+    checkpoint = _start_from(folder, [norms.table, *probing.tables.values()])
+    here = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "data": fed.variant,
+    }
+    folder.update_status(**here, moved=_moved(name, before, here) if checkpoint else None)
     tables = (record, norms, probing)
     keep = settings.keep_checkpoints
     callbacks = [
@@ -69,7 +81,6 @@ def fit(
     ]
     logger = tracking.start(settings, folder.path, name, config)
     trainer = _trainer(settings, device, callbacks, logger)
-    checkpoint = _start_from(folder, [norms.table, *probing.tables.values()])
     model = _model(settings, device, fed, checkpoint)
     try:
         trainer.fit(model, fed.training, ckpt_path=checkpoint, weights_only=True)
@@ -97,7 +108,7 @@ def replay(
         _check(checkpoint, checkpoint.parents[1].name)
     settings, device = replace(settings, max_steps=step + 1), _device(settings)
     fed = feed(settings, device, _channels_last(settings, device), start=lambda: step)
-    probing = _probing(settings, probes, folder, fed)
+    probing = _probing(settings, probes, folder, fed, ProbingAgain)
     trainer = _trainer(settings, device, [probing], logger=False)
     model = _model(settings, device, fed, checkpoint)
     with warnings.catch_warnings():
@@ -121,11 +132,17 @@ def _channels_last(settings: Settings, device: torch.device) -> bool:
     return device.type == "cpu" or settings.precision == "bf16-mixed"
 
 
-def _probing(settings: Settings, probes: Needs, folder: RunFolder, fed: Feed) -> Probing:
+def _probing(
+    settings: Settings,
+    probes: Needs,
+    folder: RunFolder,
+    fed: Feed,
+    kind: type[Probing] = Probing,
+) -> Probing:
     chosen = {
         probe: replace(settings.probes, which=[probe], **asked) for probe, asked in probes.items()
     }
-    return Probing(folder, chosen, lambda count: list(islice(fed.fixed(), count)))
+    return kind(folder, chosen, lambda count: list(islice(fed.fixed(), count)))
 
 
 def _model(settings: Settings, device: torch.device, fed: Feed, checkpoint: Path | None) -> Network:
@@ -171,6 +188,24 @@ def _start_from(folder: RunFolder, tables: Sequence[Table]) -> Path | None:
     _log.warning("%s is damaged: the run begins anew", ", ".join(map(str, damaged)))
     folder.remove_checkpoints()
     return None
+
+
+def _moved(name: str, before: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+    """Return where a run goes on otherwise than it was begun, and warn of it.
+
+    Raises:
+        DataError: If that is with other data.
+    """
+    now = {**here, "torch": version("torch")}
+    had = {**before, "torch": before.get("versions", {}).get("torch")}
+    changes = [f"{k}: {had[k]}, then {now[k]}" for k in now if had.get(k) not in (None, now[k])]
+    if any(change.startswith("data:") for change in changes):
+        told = "give it that data again, or begin it anew with force=true"
+        raise DataError(f"{name} was begun with {had['data']}, not {now['data']}: {told}")
+    if changes:
+        told = "no longer to the last bit the run it would have been"
+        _log.warning("%s goes on elsewhere (%s): %s", name, "; ".join(changes), told)
+    return "; ".join(filter(None, [before.get("moved"), *changes])) or None
 
 
 def _newest_whole(folder: RunFolder) -> Path | None:

@@ -33,6 +33,7 @@ checkpoint_every steps one is kept. The step is taken again exactly, in a copy; 
 files stay as they are."""
 # What may differ from the run: how it is probed, and where the data and the device are.
 _CHANGEABLE = ("probes.", "data.root", "data.cache", "data.download", "accelerator", "threads")
+_STEP_SIZES = ("step_sizes", "step_sizes_are")
 
 
 class Refused(Exception):
@@ -107,15 +108,21 @@ def _settings(run: Path, which: Sequence[str], changes: Sequence[str]) -> Settin
 
 
 def report(run: Path, step: int, found: Path, console: Console) -> None:
-    """Print each number beside the one the run itself recorded at that step, where it did."""
+    """Print each number beside the one the run itself recorded at that step, where it did.
+
+    Those along other step sizes than the run's stand alone: a step size goes by its place.
+    """
+    asked = json.loads((found / "probes.json").read_text())
+    of_run = (RunFolder(run).status() or {}).get("probes", {})
     grid = Grid(box=None, pad_edge=False)
     for heading in ("what", "probed", "in the run", "difference"):
         grid.add_column(heading, no_wrap=True)
     for path in sorted(found.glob("*.parquet")):
         table = Table(run, path.stem)
+        sizes = [[p.get(path.stem, {}).get(key) for key in _STEP_SIZES] for p in (asked, of_run)]
         probed, before = (
             table.scalars(polars.read_parquet(at).filter(polars.col("step") == step).rows())
-            if at.exists()
+            if at.exists() and (at is path or sizes[0] == sizes[1])
             else {}
             for at in (path, table.path)
         )

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def written(report: Report, out: Path, without: Sequence[str] = ()) -> None:
     """Write the report's files, each whole or not at all, ``index.html`` last.
 
-    Figures of an earlier report in the same folder that this one does not have are removed.
+    Figures that an earlier report in the same folder had and this one has not are removed.
 
     Args:
         report: The report.
@@ -76,9 +76,9 @@ def written(report: Report, out: Path, without: Sequence[str] = ()) -> None:
     }
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    for path in figures.iterdir():
-        if path.suffix in (".svg", ".png", ".csv") and path.name not in drawings:
-            path.unlink()
+    for absent in report.absent:
+        for ending in (".svg", ".png", ".csv"):
+            (figures / f"{absent.name}{ending}").unlink(missing_ok=True)
     for name, content in files.items():
         if not name.endswith(tuple(without)):
             _write(out / name, content)

@@ -22,7 +22,12 @@ _log = logging.getLogger(__name__)
 
 
 def train(
-    settings: Settings, probes: Needs, folder: RunFolder, name: str, config: dict[str, Any]
+    settings: Settings,
+    probes: Needs,
+    folder: RunFolder,
+    name: str,
+    config: dict[str, Any],
+    first_started: float | None = None,
 ) -> str:
     """Train a run in its folder, from its newest checkpoint if it has one.
 
@@ -32,6 +37,8 @@ def train(
         folder: Where; this process is its only writer.
         name: The run's name, its id at W&B too.
         config: The resolved configuration, for W&B.
+        first_started: When this same training was first begun, where it is made again for what
+            its probes lack.
 
     Returns:
         The end state, ``completed`` or ``diverged``.
@@ -41,7 +48,8 @@ def train(
         Exception: What made it fail, after ``status.json`` and the log have been told.
     """
     began, clock = time.time(), time.monotonic()
-    before = {"started": began, "step": 0, "attempts": 0, "seconds": 0.0} | (folder.status() or {})
+    before = {"started": first_started or began, "step": 0, "attempts": 0, "seconds": 0.0}
+    before |= folder.status() or {}
     if before.get("attempt_began"):  # the attempt before this one was killed
         before["seconds"] += max(before["updated"] - before["attempt_began"], 0.0)
     now = {"state": "running", "message": None, "attempts": before["attempts"] + 1}
@@ -64,7 +72,7 @@ def train(
 
     with _log_file(folder.path / "train.log"):
         try:
-            fit(settings, probes, folder, name, config)
+            fit(settings, probes, folder, name, config, before)
             return conclude()
         except Diverged as divergence:
             return end("diverged", step=divergence.step, message=str(divergence))
@@ -73,7 +81,8 @@ def train(
                 conclude()
             else:
                 end("running", step=stop.step, message=f"stopped by {stop.received.name}")
-                _log.warning("%s %s; the same command continues it", name, stop)
+                told = "begins it anew" if settings.force else "continues it"
+                _log.warning("%s %s; the same command %s", name, stop, told)
             raise
         except Exception as error:
             _log.exception("%s failed: %s", name, reason(error))
@@ -81,9 +90,9 @@ def train(
                 end("failed", message=f"{type(error).__name__}: {error}")
             raise
         finally:
-            tracking.finish(folder.ended())
             if folder.ended() and not settings.keep_checkpoints:
                 folder.remove_checkpoints()
+            tracking.finish(folder.ended())
 
 
 @contextmanager

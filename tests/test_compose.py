@@ -51,9 +51,8 @@ def answer(composed):
         ("+sweeps=nope", f"sweeps=nope: allowed is one of {SWEEPS}"),
         ("+sweeps=3", f"sweeps=3: allowed is one of {SWEEPS}"),
         # not of this model or data set
-        ("model.layers=3", "there is no setting model.layers; did you mean model.hidden_layers, "),
-        ("model.units=3", "there is no setting model.units; did you mean model.width, "),
-        ("data.points=3", "there is no setting data.points; did you mean data.root, "),
+        ("model.layers=3", "there is no setting model.layers of this model; others have it"),
+        ("+data.points=3", "there is no setting data.points of this data; others have it"),
         ("data=linear", "data=linear: allowed with model=vgg_bn is cifar10 or digits"),
         ("data=mnist", "data=mnist: allowed with model=vgg_bn is cifar10 or digits"),
         # wrong type

@@ -1,5 +1,8 @@
 """Choices that act where the network meets its data and its training."""
 
+from dataclasses import replace
+from importlib.metadata import version
+
 import polars
 import pytest
 import torch
@@ -65,19 +68,23 @@ def test_unit_variance_is_set_at_the_start_alone(run, monkeypatch):
     assert len(scaled) == 1
 
 
-def killed_and_resumed(run, monkeypatch, *options):
-    """A run killed after its third step and resumed from the checkpoint of the second."""
+def killed(run, monkeypatch, *options):
+    """Leave a run that was killed after its third step, with the checkpoint of the second."""
     real = probing.Probing.on_train_batch_end
 
-    def killed(self, trainer, *arguments):
+    def dies(self, trainer, *arguments):
         real(self, trainer, *arguments)
         if trainer.global_step == 3:
             raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(probing.Probing, "on_train_batch_end", killed)
+        patch.setattr(probing.Probing, "on_train_batch_end", dies)
         with pytest.raises(RuntimeError, match="killed"):
             run("killed", *options)
+
+
+def killed_and_resumed(run, monkeypatch, *options):
+    killed(run, monkeypatch, *options)
     return run("killed", *options)
 
 
@@ -88,6 +95,28 @@ def test_a_resumed_run_ends_as_one_never_killed(run, monkeypatch, choice):
     ours, theirs = saved(whole), saved(resumed)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_that_goes_on_elsewhere_says_so(run, monkeypatch, caplog):
+    options = ("model=vgg", "max_steps=4", "checkpoint_every=2")
+    stayed = killed_and_resumed(run, monkeypatch, *options)
+    assert stayed.status()["moved"] is None and "elsewhere" not in caplog.text
+    stayed.path.rename(stayed.path.with_name("stayed"))
+    killed(run, monkeypatch, *options)
+    monkeypatch.setattr(fit, "version", lambda package: "2.99")
+    moved = run("killed", *options, "threads=2").status()["moved"]
+    assert moved == f"threads: 1, then 2; torch: {version('torch')}, then 2.99"
+    assert f"killed goes on elsewhere ({moved}): no longer to the last bit" in caplog.text
+
+
+def test_a_run_goes_on_with_the_data_it_was_begun_with(run, monkeypatch):
+    options, real = ("model=vgg", "max_steps=4", "checkpoint_every=2"), fit.feed
+    killed(run, monkeypatch, *options)
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "feed", lambda *a, **k: replace(real(*a, **k), variant="others"))
+        with pytest.raises(data.DataError, match="not others: give it that data again"):
+            run("killed", *options)
+    assert run("killed", *options).status()["data"].startswith("digits")
 
 
 def test_probes_look_at_the_statistics_held_constant_and_leave_them(run):

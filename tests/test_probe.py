@@ -102,6 +102,24 @@ def test_other_settings_go_to_a_folder_of_their_own(finished, command):
     assert one == pytest.approx(other, rel=0.02) and one != other
 
 
+def test_along_other_step_sizes_there_is_nothing_to_compare_with(finished, command):
+    told = command(finished, "--step", 2, "landscape", "ics", "probes.step_sizes=[0.01]").out
+    columns = {line.split("/")[0]: len(line.split()) for line in told.splitlines() if "/" in line}
+    assert (columns["landscape"], columns["ics"]) == (2, 4)
+
+
+def test_a_probe_that_failed_in_the_run_is_tried_again(finished, command):
+    checkpoint = finished / "checkpoints/4.ckpt"
+    before, content = checkpoint.read_bytes(), torch.load(checkpoint)
+    (state,) = [s for name, s in content["callbacks"].items() if name.startswith("Probing")]
+    state["failures"] = {"ics": "failed at step 1: out of memory"}
+    try:
+        torch.save(content, checkpoint)
+        assert "ics/2/conv2.weight/l2" in command(finished, "--step", 4, "ics").out
+    finally:
+        checkpoint.write_bytes(before)
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -1,6 +1,7 @@
-"""From each probe's tensors to the rows of its table, with one host synchronisation a probe.
+"""From each probe's tensors to the rows of its table, with as few host synchronisations as can be.
 
-But activations on CUDA: counting what falls into bins waits for the device, once a row.
+That is one for shift and landscape, one a layer for the theory, two a Hessian-vector product for
+the curvature, and for activations on CUDA one a row: counting what falls into bins waits.
 """
 
 from collections.abc import Callable, Mapping, Sequence

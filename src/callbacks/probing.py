@@ -132,6 +132,13 @@ class Probing(pl.Callback):
         )
 
 
+class ProbingAgain(Probing):
+    """The same for a step that is taken again; its state is its own.
+
+    Lightning keeps a callback's state by its class, so a probe that failed in the run is tried.
+    """
+
+
 def _due(name: str, every: int, step: int, last: int) -> bool:
     """Tell whether a probe looks at a step; activations are looked at in pairs of steps."""
     offset = step % every

@@ -70,7 +70,8 @@ def mnist(name: str, root: Path, download: bool = True, binarise: bool = False) 
         if not download:
             raise DataError(f"{root} holds no {source.kind}, and data.download=false: {remedy}")
         fetch_into(root, source.kind, lambda folder: _fetch(source, folder), remedy)
-        files = _files(source, root)
+        if not (files := _files(source, root)):
+            raise DataError(f"{root / source.kind} is there, but holds no {source.kind}: {remedy}")
     train_images, train_labels = _split(files, "train", source)
     test_images, test_labels = _split(files, "t10k", source)
     if binarise:

@@ -42,8 +42,10 @@ def progress(store: RunStore, run: str, wanted: Needs) -> Progress:
     writer = store.writer(run)
     if writer and not writer.dead:
         return at("running", f"by process {writer.pid} on {writer.host}", _seconds_left(status))
-    if store.folder(run).serves(wanted):
-        return at(status["state"], status.get("message"))
+    if (ended := store.folder(run)).serves(wanted):  # whatever became of an attempt beside it
+        status = ended.status() or {}
+        steps = status.get("step"), status.get("max_steps")
+        return Progress(run, status["state"], *steps, message=status.get("message"))
     told: str = status.get("message") or ""
     match status.get("state"):
         case "failed":

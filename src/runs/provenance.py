@@ -12,18 +12,19 @@ _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "wandb")
 def provenance() -> dict[str, Any]:
     """Return ``versions``, ``machine`` and ``git``: the commit, and whether the tree was dirty.
 
-    Both are null where git, or the repository, is not there.
+    Each is null where git cannot tell: neither it nor the repository may be there.
     """
     return {
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
-        "git": {"commit": (commit := _git("rev-parse", "HEAD")), "dirty": _dirty(commit)},
+        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": _dirty()},
         "machine": {"host": platform.node(), "platform": platform.platform()},
     }
 
 
-def _dirty(commit: str | None) -> bool | None:
-    return None if commit is None else bool(_git("status", "--porcelain"))
+def _dirty() -> bool | None:
+    changes = _git("status", "--porcelain")
+    return None if changes is None else bool(changes)
 
 
 def _git(*arguments: str) -> str | None:

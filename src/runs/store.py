@@ -57,8 +57,8 @@ class RunStore:
                 yield None
                 return
             chosen = beside if final.ended() else final
-            if force and chosen is final and not restarted:
-                final.remove_checkpoints()
+            if force and not restarted:
+                chosen.remove_checkpoints()
             chosen.path.mkdir(parents=True, exist_ok=True)
             yield chosen
             self._adopt(beside, final)
@@ -96,14 +96,20 @@ class RunStore:
     def _adopt(beside: RunFolder, final: RunFolder) -> None:
         old = beside.path.with_suffix(".old")
         if beside.ended():
-            shutil.rmtree(old, ignore_errors=True)
             if final.path.exists():
+                shutil.rmtree(old, ignore_errors=True)
                 final.path.rename(old)
             beside.path.rename(final.path)
-            for kept in ("checkpoints", "probed"):  # of the same training: they hold still
+        # Of the same training they hold still; also where a start before this one got no further.
+        if _started(RunFolder(old)) == _started(final):
+            for kept in ("checkpoints", "probed"):
                 if (old / kept).exists() and not (final.path / kept).exists():
                     (old / kept).rename(final.path / kept)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _started(folder: RunFolder) -> float | None:
+    return (folder.status() or {}).get("started")
 
 
 def manifest(path: Path) -> list[dict[str, Any]]:

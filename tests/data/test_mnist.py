@@ -149,6 +149,11 @@ class TestDamage:
 
 
 class TestDownload:
+    def test_is_not_tried_over_a_folder_that_is_there(self, tmp_path):
+        (tmp_path / "MNIST").mkdir()
+        with pytest.raises(DataError, match="MNIST is there, but holds no MNIST: put train-images"):
+            load("mnist", tmp_path, True)
+
     def test_may_be_forbidden(self, root, tmp_path):
         with pytest.raises(DataError) as error:
             mnist("mnist", tmp_path / "absent", download=False)

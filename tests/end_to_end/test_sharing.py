@@ -61,13 +61,19 @@ def test_two_cells_on_a_cold_cache_of_the_real_images(command, status, tmp_path)
 def test_a_run_that_lacks_a_probe_is_trained_again_and_one_that_has_it_is_not(command, status):
     command(*SHORT)
     run = command.run()
+    began = status(run)["started"]
     metrics = (run / "metrics.parquet").read_bytes()
     asked = (*SHORT, "probes=ics", "probes.every=1")
     done = command(*asked)
-    assert "1 cell, 0 already complete" in done.stdout
+    assert "1 cell, 0 already complete" in done.stdout and done.stderr == ""
+    assert status(run)["started"] == began, "it is the same training"
     assert command.run() == run and (run / "metrics.parquet").read_bytes() == metrics
     assert pl.read_parquet(run / "ics.parquet")["step"].unique().to_list() == [0, 1]
     before = status(run)
     for served in (asked, SHORT, (*asked, "probes.every=2"), (*asked, "probes.step_sizes=[7]")):
         assert "1 cell, 1 already complete" in command(*served).stdout
     assert status(run) == before
+    (line,) = command(*asked, "probes.precision=float64").stderr.splitlines()
+    told = "other settings are asked for than it was probed with, and replace those"
+    assert line == f"{run.name} is trained again: {told}"
+    assert status(run)["probes"]["ics"]["precision"] == "float64"

@@ -96,5 +96,16 @@ def test_a_run_made_anew_is_told_of_until_it_replaces_the_old(store):
         assert (progress(store, RUN, ICS).state, progress(store, RUN, ICS).step) == ("running", 3)
 
 
+@pytest.mark.parametrize("status", [None, UNDER_WAY | {"step": 3, "message": "stopped by SIGINT"}])
+def test_an_attempt_left_off_beside_an_ended_run_changes_nothing(store, status):
+    left(store, state="completed", step=100)
+    with store.writing(RUN, {}, force=True) as beside:
+        beside.write_config("new")
+        if status:
+            beside.update_status(**status)
+    assert progress(store, RUN, {}) == Progress(RUN, "completed", 100, 100)
+    assert progress(store, RUN, ICS).state == ("stopped" if status else "missing")
+
+
 def test_every_state_is_listed():
     assert len(set(STATES)) == 8 and "queued" in STATES

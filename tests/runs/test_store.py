@@ -116,6 +116,14 @@ class TestWriting:
             "probed",
         }
 
+    def test_of_another_training_nothing_is_kept(self, store):
+        train(store, "first")
+        store.folder(RUN).update_status(started=1.0)
+        (store.folder(RUN).path / "checkpoints").mkdir()
+        with store.writing(RUN, {}, force=True) as folder:
+            folder.update_status(state="completed", probes={}, started=2.0)
+        assert {p.name for p in store.folder(RUN).path.iterdir()} == {"status.json"}
+
     def test_lets_go_after_an_error(self, store):
         with pytest.raises(Crash), store.writing(RUN, {}):
             raise Crash
@@ -186,24 +194,28 @@ class TestAgain:
         assert not any((store.root / ".again").iterdir())
 
     @pytest.mark.parametrize("state", ["running", "failed"])
-    def test_a_new_run_that_does_not_end_leaves_the_old_and_is_continued(self, store, state):
+    @pytest.mark.parametrize("force", [False, True])
+    def test_a_new_run_that_does_not_end_leaves_the_old_and_is_continued(self, store, state, force):
         train(store, "old")
-        with pytest.raises(Crash), store.writing(RUN, {}, force=True) as folder:
+        with pytest.raises(Crash), store.writing(RUN, ICS, force) as folder:
             folder.write_config("new")
-            folder.update_status(state=state)
+            folder.update_status(state=state, probes=ICS)
+            (folder.path / "resume.ckpt").touch()
             raise Crash
         assert content(store) == "old"
-        with store.writing(RUN, {}, force=True) as folder:
+        with store.writing(RUN, ICS, force) as folder:
             assert (folder.path / "config.yaml").read_text() == "new"
+            assert bool(folder.checkpoints()) == (not force)
             folder.update_status(state="completed")
         assert content(store) == "new"
 
     @pytest.mark.parametrize("force", [False, True])
-    @pytest.mark.parametrize("renames", [0, 1, 2])
+    @pytest.mark.parametrize("renames", [0, 1, 2, 3])
     def test_an_interrupted_swap_is_finished_by_the_next_start(
         self, store, monkeypatch, renames, force
     ):
         train(store, "old")
+        (store.folder(RUN).path / "checkpoints").mkdir()
         real, done = Path.rename, []
 
         def rename(path: Path, target: Path) -> Path:
@@ -214,7 +226,7 @@ class TestAgain:
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "rename", rename)
-            if renames == 2:  # between the last rename and the removal of the old folder
+            if renames == 3:  # between the last rename and the removal of the old folder
                 patch.setattr("src.runs.store.shutil.rmtree", self.crash_on_existing)
             with pytest.raises(Crash):
                 train(store, "new", force=True)
@@ -222,7 +234,7 @@ class TestAgain:
             assert content(store) == "new" and store.folder(RUN).ended()
             assert (folder is None) == (not force)
             assert folder is None or folder.path != store.root / RUN
-        assert content(store) == "new"
+        assert content(store) == "new" and (store.folder(RUN).path / "checkpoints").exists()
         leftover = {path.name for path in (store.root / ".again").iterdir()}
         assert leftover == ({RUN} if force else set())
 

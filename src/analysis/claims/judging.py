@@ -142,12 +142,14 @@ def _absent(finding: Finding) -> Iterator[str]:
 
 
 def _departures(cells: Cells, rule: Rule) -> Iterator[str]:
-    """Say where the runs judged are not as by default, or were not measured to their end."""
+    """Say where the runs judged are not as by default, moved, or were not measured to the end."""
     failed = [
         run.name for run in cells.used.values() if run.config.get(f"probe_failures.{rule.table}")
     ]
     if failed:
         yield f"{rule.table} failed on the way, and was measured until then: {', '.join(failed)}"
+    if moved := [run.name for run in cells.used.values() if run.config.get("moved")]:
+        yield f"begun with another device, torch or number of threads: {', '.join(moved)}"
     for key in sorted(rule.defaults.keys() - set(rule.axes)):
         found = {told(run, rule, [key])[key] for run in cells.used.values()}
         if others := found - {None, text(rule.defaults[key])}:

@@ -36,10 +36,11 @@ def test_it_writes_the_page_and_all_beside_it(runs, tmp_path, capsys) -> None:
 def test_a_figure_that_is_no_longer_drawn_is_removed_and_other_files_stay(runs, tmp_path) -> None:
     figures = tmp_path / "report" / "figures"
     figures.mkdir(parents=True)
-    for name in ("fig4_landscape.svg", "notes.txt"):
+    for name in ("fig4_landscape.svg", "notes.txt", "mine.png"):
         (figures / name).write_text("old")
     report.main([str(runs), "--out", str(tmp_path / "report"), "--logger", "none"])
-    assert not (figures / "fig4_landscape.svg").exists() and (figures / "notes.txt").exists()
+    assert not (figures / "fig4_landscape.svg").exists()
+    assert (figures / "notes.txt").exists() and (figures / "mine.png").exists()
 
 
 def test_a_page_that_cannot_be_made_leaves_the_old_one(runs, tmp_path, monkeypatch) -> None:
