@@ -106,9 +106,11 @@ def compared_runs(
     return Gathered(selection, cells(finals(source, selection, level)))
 
 
-def _gather(source: Source, models: Sequence[str], compared: Compared) -> Gathered | None:
+def _gather(
+    source: Source, models: Sequence[str], compared: Compared, several: Sequence[str]
+) -> Gathered | None:
     found = compared_runs(source, models, compared)
-    wide = found and min(found.data[name].n_unique() for name in ("lr", "level")) > 1
+    wide = found and all(found.data[name].n_unique() > 1 for name in several)
     return found if wide else None
 
 
@@ -223,9 +225,12 @@ def _figure(
     sweep: str,
     models: Sequence[str],
     compared: Compared,
+    several: Sequence[str] = ("level",),
 ) -> Figure:
+    """Return a map that is drawn where there are several of some of its axes."""
+
     def gather(source: Source) -> Gathered | None:
-        return _gather(source, models, compared)
+        return _gather(source, models, compared, several)
 
     return Figure(name, title, "ours", sweep, _TEXT, gather, draw, told)
 
@@ -237,6 +242,7 @@ FIGURES = (
         "lr_sensitivity",
         _VGG,
         _variants,
+        ("lr", "level"),
     ),
     _figure(
         "init_sensitivity",
