@@ -6,10 +6,11 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
 
 from src.grid import Cell
-from src.runs.progress import progress
+from src.runs.progress import Progress, progress
 from src.runs.store import RunStore
 
 
@@ -20,7 +21,7 @@ class Board:
         self.store, self.cells = store, {cell.run: cell for cell in cells}
         self._ended, self._total = 0, len(cells)
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-        self._bars = Progress(*columns, console=Console(), disable=not sys.stdout.isatty())
+        self._bars = Bars(*columns, console=Console(), disable=not sys.stdout.isatty())
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -42,7 +43,7 @@ class Board:
         for run in running:
             if run not in self._tasks:
                 self._tasks[run] = self._bars.add_task(run, total=None)
-            found = progress(self.store, run, self.cells[run].probes)
+            found = self._progress(run)
             self._bars.update(self._tasks[run], total=found.max_steps, completed=found.step or 0)
 
     def ended(self, run: str) -> None:
@@ -50,7 +51,7 @@ class Board:
         self._ended += 1
         if run in self._tasks:
             self._bars.remove_task(self._tasks.pop(run))
-        found = progress(self.store, run, self.cells[run].probes)
+        found = self._progress(run)
         told = "" if found.message is None else f": {found.message}"
         self._bars.console.print(
             f"{self._ended}/{self._total} {run} {found.state}{told}",
@@ -58,3 +59,7 @@ class Board:
             markup=False,
             soft_wrap=True,
         )
+
+    def _progress(self, run: str) -> Progress:
+        cell = self.cells[run]
+        return progress(self.store, run, cell.probes, cell.settings.force)

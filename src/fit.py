@@ -1,11 +1,11 @@
 """From settings to a fitted network: data, callbacks, Lightning's trainer."""
 
 import logging
+import time
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -29,8 +29,12 @@ from src.models.init import scale_to_unit_variance
 from src.models.network import Network
 from src.runs.folder import RunFolder
 from src.runs.needs import Needs
+from src.runs.provenance import versions
 from src.runs.tables import Table
 from src.settings import Settings
+
+PLACE = ("device", "threads", "data", "versions")
+"""What of a run's status says where it was trained, and on what."""
 
 _log = logging.getLogger(__name__)
 # Lightning talks about devices, tips and its own loggers; what a user must know we say ourselves.
@@ -52,7 +56,7 @@ def fit(
     ``before`` is the status that the attempts so far have left.
 
     Raises:
-        DataError: If it would go on with other data than it was begun with.
+        DataError: If it was begun with other data.
         Diverged: If the training loss becomes NaN or infinite.
         Stopped: If a signal asks; the folder then holds a checkpoint of that step.
     """
@@ -69,8 +73,9 @@ def fit(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "data": fed.variant,
+        "versions": versions(),
     }
-    folder.update_status(**here, moved=_moved(name, before, here) if checkpoint else None)
+    folder.update_status(**here | _compared(name, before, here, checkpoint is not None))
     tables = (record, norms, probing)
     keep = settings.keep_checkpoints
     callbacks = [
@@ -190,22 +195,34 @@ def _start_from(folder: RunFolder, tables: Sequence[Table]) -> Path | None:
     return None
 
 
-def _moved(name: str, before: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
-    """Return where a run goes on otherwise than it was begun, and warn of it.
+def _compared(
+    name: str, before: Mapping[str, Any], here: Mapping[str, Any], goes_on: bool
+) -> dict[str, Any]:
+    """Compare where a run is trained with where it was before, and return what is to be told of it.
+
+    Elsewhere it is not the same training to the last bit: what goes on there has ``moved``, what
+    does not is ``started`` anew.
 
     Raises:
-        DataError: If that is with other data.
+        DataError: If it was begun with other data.
     """
-    now = {**here, "torch": version("torch")}
-    had = {**before, "torch": before.get("versions", {}).get("torch")}
-    changes = [f"{k}: {had[k]}, then {now[k]}" for k in now if had.get(k) not in (None, now[k])]
-    if any(change.startswith("data:") for change in changes):
+    now, then = (
+        {**told, "torch": told.get("versions", {}).get("torch")} for told in (here, before)
+    )
+    keys = ("device", "threads", "data", "torch")
+    changes = {
+        k: f"{k}: {then[k]}, then {now[k]}" for k in keys if then.get(k) not in (None, now[k])
+    }
+    if "data" in changes:
         told = "give it that data again, or begin it anew with force=true"
-        raise DataError(f"{name} was begun with {had['data']}, not {now['data']}: {told}")
+        raise DataError(f"{name} was begun with {then['data']}, not {now['data']}: {told}")
+    if changes and not goes_on:
+        return {"moved": None, "started": time.time()}
     if changes:
         told = "no longer to the last bit the run it would have been"
-        _log.warning("%s goes on elsewhere (%s): %s", name, "; ".join(changes), told)
-    return "; ".join(filter(None, [before.get("moved"), *changes])) or None
+        _log.warning("%s goes on elsewhere (%s): %s", name, "; ".join(changes.values()), told)
+    earlier = [before["moved"]] if goes_on and before.get("moved") else []
+    return {"moved": "; ".join([*earlier, *changes.values()]) or None}
 
 
 def _newest_whole(folder: RunFolder) -> Path | None:

@@ -91,7 +91,7 @@ class Grid:
         left = 0
         for cell in self.cells:
             folder, settings = self.store.folder(cell.run), cell.settings
-            found = progress(self.store, cell.run, cell.probes)
+            found = progress(self.store, cell.run, cell.probes, settings.force)
             seconds, metrics = (folder.status() or {}).get("seconds"), folder.final_metrics()
             bad = found.state in ("failed", "stopped", "stale")
             bad |= cell.run in ends and found.state not in ENDED

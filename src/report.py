@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def written(report: Report, out: Path, without: Sequence[str] = ()) -> None:
     """Write the report's files, each whole or not at all, ``index.html`` last.
 
-    Figures that an earlier report in the same folder had and this one has not are removed.
+    Of an earlier report in the same folder the figures that could not be drawn now are removed.
 
     Args:
         report: The report.

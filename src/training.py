@@ -3,15 +3,16 @@
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from src import tracking
 from src.callbacks.checkpoint import Stopped
 from src.callbacks.record import Diverged
-from src.fit import fit
+from src.fit import PLACE, fit
 from src.runs.folder import RunFolder
 from src.runs.needs import Needs
 from src.runs.provenance import provenance
@@ -27,7 +28,7 @@ def train(
     folder: RunFolder,
     name: str,
     config: dict[str, Any],
-    first_started: float | None = None,
+    ended: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """Train a run in its folder, from its newest checkpoint if it has one.
 
@@ -37,8 +38,7 @@ def train(
         folder: Where; this process is its only writer.
         name: The run's name, its id at W&B too.
         config: The resolved configuration, for W&B.
-        first_started: When this same training was first begun, where it is made again for what
-            its probes lack.
+        ended: The status this same training has left, where it is made again for more probes.
 
     Returns:
         The end state, ``completed`` or ``diverged``.
@@ -48,7 +48,8 @@ def train(
         Exception: What made it fail, after ``status.json`` and the log have been told.
     """
     began, clock = time.time(), time.monotonic()
-    before = {"started": first_started or began, "step": 0, "attempts": 0, "seconds": 0.0}
+    before = {"started": began, "step": 0, "attempts": 0, "seconds": 0.0}
+    before |= {key: ended[key] for key in ("started", *PLACE) if key in ended}
     before |= folder.status() or {}
     if before.get("attempt_began"):  # the attempt before this one was killed
         before["seconds"] += max(before["updated"] - before["attempt_began"], 0.0)

@@ -1,7 +1,9 @@
 """Choices that act where the network meets its data and its training."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
+from types import MappingProxyType
 
 import polars
 import pytest
@@ -25,11 +27,11 @@ TINY = (
 def run(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(feed, "TRAIN_EVAL_IMAGES", 32)
 
-    def made(name, *overrides):
+    def made(name, *overrides, ended=MappingProxyType({})):
         chosen = settings(*TINY, *overrides)
         folder = RunFolder(tmp_path / name)
         folder.path.mkdir(exist_ok=True)
-        assert train(chosen, needs(chosen), folder, name, {}) == "completed"
+        assert train(chosen, needs(chosen), folder, name, {}, ended) == "completed"
         return folder
 
     return made
@@ -103,20 +105,41 @@ def test_a_run_that_goes_on_elsewhere_says_so(run, monkeypatch, caplog):
     assert stayed.status()["moved"] is None and "elsewhere" not in caplog.text
     stayed.path.rename(stayed.path.with_name("stayed"))
     killed(run, monkeypatch, *options)
-    monkeypatch.setattr(fit, "version", lambda package: "2.99")
+    monkeypatch.setattr(fit, "versions", lambda: {"torch": "2.99"})
     moved = run("killed", *options, "threads=2").status()["moved"]
     assert moved == f"threads: 1, then 2; torch: {version('torch')}, then 2.99"
     assert f"killed goes on elsewhere ({moved}): no longer to the last bit" in caplog.text
 
 
-def test_a_run_goes_on_with_the_data_it_was_begun_with(run, monkeypatch):
-    options, real = ("model=vgg", "max_steps=4", "checkpoint_every=2"), fit.feed
+@pytest.fixture
+def other_data(monkeypatch):
+    real = fit.feed
+
+    @contextmanager
+    def patched():
+        with monkeypatch.context() as patch:
+            patch.setattr(fit, "feed", lambda *a, **k: replace(real(*a, **k), variant="others"))
+            yield
+
+    return patched
+
+
+def test_a_run_goes_on_with_the_data_it_was_begun_with(run, monkeypatch, other_data):
+    options = ("model=vgg", "max_steps=4", "checkpoint_every=2")
     killed(run, monkeypatch, *options)
-    with monkeypatch.context() as patch:
-        patch.setattr(fit, "feed", lambda *a, **k: replace(real(*a, **k), variant="others"))
-        with pytest.raises(data.DataError, match="not others: give it that data again"):
-            run("killed", *options)
+    with other_data(), pytest.raises(data.DataError, match="not others: give it that data again"):
+        run("killed", *options)
     assert run("killed", *options).status()["data"].startswith("digits")
+
+
+def test_a_run_made_again_is_the_same_training_only_in_the_same_place(run, other_data):
+    options = ("model=vgg", "max_steps=2")
+    ended = run("ended", *options).status() | {"started": 1.0}
+    assert run("again", *options, ended=ended).status()["started"] == 1.0
+    elsewhere = run("elsewhere", *options, "threads=2", ended=ended).status()
+    assert elsewhere["started"] > 1e9 and elsewhere["moved"] is None
+    with other_data(), pytest.raises(data.DataError, match="begun with digits"):
+        run("others", *options, ended=ended)
 
 
 def test_probes_look_at_the_statistics_held_constant_and_leave_them(run):

@@ -61,7 +61,7 @@ def mean(values: ArrayLike, null: float = 0.0, floor: float = 0.0, level: float 
 def equivalence(values: ArrayLike, low: float, high: float, floor: float = 0.0) -> float | None:
     """Return p of two one-sided t tests (Schuirmann 1987) that the mean is not in [low, high].
 
-    None where the values leave it undefined, as for :func:`mean`.
+    None where they have no spread, or one of them is infinite.
     """
     x = _values(values)
     error = _error(x, floor)

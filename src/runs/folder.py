@@ -119,6 +119,11 @@ class RunFolder:
         for path in self.checkpoints():
             path.unlink()
 
+    def forget(self) -> None:
+        """Delete what an attempt would go on from."""
+        self.remove_checkpoints()
+        (self.path / "status.json").unlink(missing_ok=True)
+
     @contextmanager
     def new_checkpoint(self, kept: int | None = None) -> Iterator[Path]:
         """Give a path for a new checkpoint; the newest becomes the previous once this is whole.

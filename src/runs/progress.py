@@ -31,9 +31,13 @@ class Progress:
     message: str | None = None
 
 
-def progress(store: RunStore, run: str, wanted: Needs) -> Progress:
-    """Return where a cell stands that asks a run for some probes."""
-    status = store.attempt(run).status() or {}
+def progress(store: RunStore, run: str, wanted: Needs, forced: bool = False) -> Progress:
+    """Return where a cell stands that asks a run for some probes.
+
+    Where it has ended and is ``forced`` to be trained again, that attempt counts, until it ends.
+    """
+    ended, latest = store.folder(run), store.attempt(run)
+    status = latest.status() or {}
     step, max_steps = status.get("step"), status.get("max_steps")
 
     def at(state: str, message: str | None, seconds_left: float | None = None) -> Progress:
@@ -42,7 +46,7 @@ def progress(store: RunStore, run: str, wanted: Needs) -> Progress:
     writer = store.writer(run)
     if writer and not writer.dead:
         return at("running", f"by process {writer.pid} on {writer.host}", _seconds_left(status))
-    if (ended := store.folder(run)).serves(wanted):  # whatever became of an attempt beside it
+    if ended.serves(wanted) and (latest.path == ended.path or not forced):
         status = ended.status() or {}
         steps = status.get("step"), status.get("max_steps")
         return Progress(run, status["state"], *steps, message=status.get("message"))

@@ -9,14 +9,18 @@ from typing import Any
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "wandb")
 
 
-def provenance() -> dict[str, Any]:
-    """Return ``versions``, ``machine`` and ``git``: the commit, and whether the tree was dirty.
+def versions() -> dict[str, str]:
+    """Return those of Python and of the packages that a training depends on."""
+    packages = {package: version(package) for package in _PACKAGES}
+    return {"python": platform.python_version()} | packages
 
-    Each is null where git cannot tell: neither it nor the repository may be there.
+
+def provenance() -> dict[str, Any]:
+    """Return ``machine`` and ``git``: the commit, and whether the tree was dirty.
+
+    Each of the two is null where git cannot tell: it, or the repository, may not be there.
     """
     return {
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in _PACKAGES},
         "git": {"commit": _git("rev-parse", "HEAD"), "dirty": _dirty()},
         "machine": {"host": platform.node(), "platform": platform.platform()},
     }

@@ -58,7 +58,7 @@ class RunStore:
                 return
             chosen = beside if final.ended() else final
             if force and not restarted:
-                chosen.remove_checkpoints()
+                chosen.forget()
             chosen.path.mkdir(parents=True, exist_ok=True)
             yield chosen
             self._adopt(beside, final)

@@ -135,6 +135,19 @@ def test_force_trains_again_and_replaces(grid, command, status):
 
 
 @pytest.mark.slow
+def test_a_forced_training_that_fails_has_failed_and_leaves_the_old(grid, command, status):
+    first, _ = grid
+    run = first.runs()[0]
+    copy = command.runs_dir / run.name
+    shutil.copytree(run, copy, symlinks=True)
+    lr = "0.5" if "lr: 0.5" in (run / "config.yaml").read_text() else "0.1"
+    cell = ("data=digits", "scale=smoke", f"model={run.name.rpartition('-')[0]}", f"optim.lr={lr}")
+    done = command(*cell, "force=true", "logger=none", "accelerator=gpu", code=1)
+    assert "1 of 1 cells failed" in done.stdout and "no CUDA device" in done.stdout
+    assert status(copy) == status(run)
+
+
+@pytest.mark.slow
 def test_wandb_changes_nothing_of_the_training(command, differences):
     cell = ("data=digits", "scale=smoke", "model=vgg_noisy", "max_steps=5", "keep_checkpoints=true")
     command(*cell)

@@ -104,7 +104,8 @@ def test_an_attempt_left_off_beside_an_ended_run_changes_nothing(store, status):
         if status:
             beside.update_status(**status)
     assert progress(store, RUN, {}) == Progress(RUN, "completed", 100, 100)
-    assert progress(store, RUN, ICS).state == ("stopped" if status else "missing")
+    for again in (progress(store, RUN, ICS), progress(store, RUN, {}, forced=True)):
+        assert again.state == ("stopped" if status else "missing")
 
 
 def test_every_state_is_listed():

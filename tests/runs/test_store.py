@@ -68,7 +68,7 @@ class TestWriting:
         train(store, "first", state="running")
         (store.folder(RUN).path / "resume.ckpt").touch()
         with store.writing(RUN, {}, force=True, restarted=restarted) as folder:
-            assert bool(folder.checkpoints()) == restarted
+            assert bool(folder.checkpoints()) == bool(folder.status()) == restarted
 
     @pytest.mark.parametrize("state", ["completed", "diverged"])
     def test_of_an_ended_run_nothing_is_left_to_do_unless_forced(self, store, state):
@@ -205,7 +205,7 @@ class TestAgain:
         assert content(store) == "old"
         with store.writing(RUN, ICS, force) as folder:
             assert (folder.path / "config.yaml").read_text() == "new"
-            assert bool(folder.checkpoints()) == (not force)
+            assert bool(folder.checkpoints()) == bool(folder.status()) == (not force)
             folder.update_status(state="completed")
         assert content(store) == "new"
 

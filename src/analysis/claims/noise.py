@@ -46,6 +46,9 @@ def _closed(
     horizon = [float(runs[seed][0].steps) for seed in kept]
     nets = standard, normalised, noisy = [[each[seed][net] for seed in kept] for net in range(3)]
     reached = [sum(map(math.isfinite, steps)) for steps in nets]
+    if reached != [len(horizon)] * 3:
+        counts = ", ".join(f"{n} of {len(horizon)}" for n in reached)
+        label += f" (reached by {counts}: standard, BatchNorm, noisy)"
     if not (reached[0] or reached[2]):  # any share is possible, if there is a gap at all
         told: Verdict = "inconclusive" if reached[1] else "not run"
         return Component(label, what, None, None, None, len(horizon), None, told)
@@ -55,10 +58,10 @@ def _closed(
     errors = numpy.square(every / numpy.array(nets)).mean(1) / 12  # variances of log steps
     floor = math.sqrt(errors @ [(1 - share) ** 2, share**2, 1])
     found = ratio_of_means(closed.log_ratio, whole.log_ratio, share, rules().level, floor)
+    first = 0 if accuracy == "minibatch" else every  # the mean of five takes longer
     verdict: Verdict = "inconclusive"
     if found.interval and numpy.mean(whole.log_ratio) > 0:
         low, high = found.interval
-        first = 0 if accuracy == "minibatch" else every  # the mean of five takes longer
         if low > share and _stands("large", nets, first):
             verdict = "supported"
         elif high < share and _stands("small", nets, first):
@@ -66,13 +69,10 @@ def _closed(
     gaps = zip(kept, closed.log_ratio, whole.log_ratio, strict=True)
     alone = {seed: part / gap for seed, part, gap in gaps if gap}
     judged = component(label, what, found, alone, verdict, found.p)
-    if reached != [len(horizon)] * 3:
-        counts = ", ".join(f"{n} of {len(horizon)}" for n in reached)
-        label += f" (reached by {counts}: standard, BatchNorm, noisy)"
     # A standard net that takes longer than it was given only widens the gap, at the same end.
-    alone_late = reached[0] < len(horizon) and reached[1:] == [len(horizon)] * 2
-    widened = alone_late and (found.effect or 0) < 1
-    return replace(judged, label=label, bound="at least" if widened else None)
+    late = reached[0] < len(horizon) and reached[1:] == [len(horizon)] * 2
+    widened = late and min(*standard, *normalised) > first and (found.effect or 0) < 1
+    return replace(judged, bound="at least" if widened else None)
 
 
 def _stands(size: str, nets: Sequence[Sequence[float]], first: float) -> bool:

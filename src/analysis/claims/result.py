@@ -21,7 +21,8 @@ class Component:
         label: Which.
         effect_label: What the effect is, such as "ratio of steps, BatchNorm / standard".
         effect: Null where nothing could be measured.
-        interval: 95 %; null where there is no spread to judge by.
+        interval: 95 %; null where there is no spread to judge by. In files an infinite effect or
+            end is null, too.
         bound: Where runs were censored, what the effect is of the true one.
         seeds: Paired seeds behind it.
         p: Of the test its verdict rests on.

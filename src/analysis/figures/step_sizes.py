@@ -63,13 +63,14 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
 
 def told(data: DataFrame) -> str:
     """Say what the largest step does to the gradient, over all of training."""
-    largest = data.filter(col("eta") == col("eta").max()).group_by("variant", maintain_order=True)
-    difference = col("grad_diff")
-    table = largest.agg(difference.median(), greatest=difference.max())
-    each = [
-        f"{style.look(variant).name} {median:.3g}, at most {greatest:.3g}"
-        for variant, median, greatest in table.iter_rows()
-    ]
+    each, steps = [], data["step"].n_unique()
+    for (variant,), part in data.group_by("variant", maintain_order=True):
+        name = style.look(str(variant)).name
+        there = part.filter(col("eta") == data["eta"].max())["grad_diff"].to_numpy()
+        if len(there) < steps:
+            each.append(f"{name} overflows at {steps - len(there)} of {steps} steps")
+        else:
+            each.append(f"{name} {numpy.median(there):.3g}, at most {there.max():.3g}")
     return (
         "At the largest step size the gradient differs by, median over training, "
         f"{'; '.join(each)}."

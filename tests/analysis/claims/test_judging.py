@@ -221,8 +221,15 @@ class TestOlderThanRule:
         assert not folder.judged("higher_rate").older_than_rule  # not run
 
 
-class TestFailedProbes:
-    def test_are_told_of(self, folder):
+class TestWhatHappenedOnTheWay:
+    def test_to_a_run_is_told(self, folder, trained):
+        for seed in folder.seeds:
+            trained("vgg", seed, 800, status={"moved": "threads: 1, then 2"} if seed == 1 else None)
+            trained("vgg_bn", seed, 200)
+        told = "begun with another device, torch or number of threads: vgg-00000002"
+        assert told in folder.judged("faster_training").note
+
+    def test_to_a_probe_is_told(self, folder):
         runs = [
             folder.write(
                 model,

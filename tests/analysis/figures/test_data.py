@@ -137,6 +137,18 @@ def test_gradient_differences_over_step_sizes() -> None:
     ]
 
 
+def test_where_gradient_differences_overflow_is_said() -> None:
+    rows = DataFrame(
+        [
+            {**KEYS, "step": step, "eta": eta, "grad_diff": math.inf if eta * step > 2.5 else eta}
+            for step in (0, 10, 20)
+            for eta in (0.1, 0.2)
+        ]
+    )
+    told = step_sizes.told(step_sizes.by_step_size(rows))
+    assert told.endswith("median over training, standard overflows at 1 of 3 steps.")
+
+
 def test_beta_by_the_smallest_step_looked_at() -> None:
     betas = {0.1: (8.0, 2.0, math.nan), 0.2: (4.0, 5.0, 1.0), 0.4: (2.0, 3.0, 1.0)}  # by step
     rows = DataFrame(
