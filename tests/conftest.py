@@ -15,10 +15,10 @@ from src.settings import Settings
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["BATCHNORM_ROOT"] = str(ROOT)  # as src.train sets it
 torch.set_num_threads(1)
-# Where a change is judged, the same examples each time; at a desk, new ones.
-hypothesis.settings.register_profile("ci", derandomize=True)
-if "CI" in os.environ:
-    hypothesis.settings.load_profile("ci")
+# Where a change is judged, the same examples each time; at a desk, new ones. None is timed.
+hypothesis.settings.register_profile("desk", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if "CI" in os.environ else "desk")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

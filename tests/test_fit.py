@@ -12,6 +12,7 @@ import torch
 from src import data, fit, models
 from src.callbacks import probing
 from src.data import feed
+from src.models.evaluation import evaluate, without_noise
 from src.runs.folder import RunFolder
 from src.runs.needs import needs
 from src.training import train
@@ -109,6 +110,20 @@ def test_a_run_that_goes_on_elsewhere_says_so(run, monkeypatch, caplog):
     moved = run("killed", *options, "threads=2").status()["moved"]
     assert moved == f"threads: 1, then 2; torch: {version('torch')}, then 2.99"
     assert f"killed goes on elsewhere ({moved}): no longer to the last bit" in caplog.text
+
+
+def test_an_evaluation_without_noise_has_statistics_without_it(run, settings):
+    options = ("model=vgg_noisy", "max_steps=3", "optim.lr=0.01", "noise.evaluation='off'")
+    folder = run("run", *options)
+    chosen = settings(*TINY, *options)
+    fed = feed.feed(chosen, torch.device("cpu"), True, start=lambda: 0)
+    model = models.build(chosen, 10).to(memory_format=torch.channels_last)
+    model.load_state_dict(saved(folder))
+    with without_noise(model, fed.fixed):
+        expected = evaluate(model, fed.test)
+    assert folder.final_metrics()["val/loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    on = run("on", *options[:-1]).final_metrics()["val/loss"]
+    assert on != pytest.approx(expected["loss"], rel=1e-3)
 
 
 @pytest.fixture

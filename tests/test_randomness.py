@@ -1,7 +1,6 @@
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -16,7 +15,6 @@ def draw(seed: int, purpose: str, *index: int | str, count: int = 8) -> Tensor:
     return torch.randn(count, generator=generator(seed, purpose, *index))
 
 
-@hypothesis(deadline=None)
 @given(STREAM)
 def test_a_stream_is_a_function_of_its_name(stream):
     seed, purpose, index = stream
@@ -25,7 +23,6 @@ def test_a_stream_is_a_function_of_its_name(stream):
     assert torch.equal(draw(seed, purpose, *index), draw(seed, purpose, *index))
 
 
-@hypothesis(deadline=None)
 @given(STREAM, STREAM)
 def test_another_name_is_another_stream(one, other):
     if one == other:

@@ -2,12 +2,19 @@
 
 from dataclasses import replace
 
+import polars
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from src import data, models
 from src.callbacks.measures import MEASURES, View
+from src.probes import curvature
+from src.probes import landscape as probe
+from src.probes.shift import internal_covariate_shift
+from src.probes.theory import at_layer
+from src.randomness import generator
+from src.runs.tables import COLUMNS
 
 
 class Reads(TorchDispatchMode):
@@ -22,11 +29,12 @@ class Reads(TorchDispatchMode):
 
 @pytest.fixture
 def view(settings, tmp_path):
-    chosen = settings("data=digits", "model=vgg_bn", "model.depth=11", "model.width=0.04")
-    model = models.build(chosen, classes=10)
+    small = ("model.depth=11", "model.width=0.04", "probes.precision=float64")
+    chosen = settings("data=digits", "model=vgg_noisy", *small)
+    model = models.build(chosen, classes=10).double()
     digits = data.load("digits", tmp_path)
     images = data.Normaliser(digits.mean, digits.std)(digits.train_images[:16])
-    batch = images, digits.train_labels[:16]
+    batch = images.double(), digits.train_labels[:16]
     loss = model.loss(model.network(batch[0]), batch[1])
     loss.backward()
     before = {name: p.detach().clone() for name, p in model.network.named_parameters()}
@@ -46,6 +54,140 @@ def view(settings, tmp_path):
         fixed=lambda: [batch],
         exact=True,
     ), chosen.probes
+
+
+@pytest.fixture
+def table(view):
+    """A probe's rows as its table, under some settings and of some other view."""
+
+    def made(name, seen=None, **chosen):
+        rows = MEASURES[name](seen or view[0], replace(view[1], **chosen))
+        return polars.DataFrame(rows, COLUMNS[name], orient="row")
+
+    return made
+
+
+def assert_equal(found, expected):
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name].to_torch(), values, rtol=1e-9, atol=1e-12)
+
+
+def of(view):
+    return view.network, view.loss_fn, view.batch, view.before
+
+
+class TestRows:
+    """Each column holds what its name says, as the probe gives it."""
+
+    @pytest.mark.parametrize("update", ["optimiser", "gradient"])
+    def test_shift(self, view, table, update):
+        seen, _ = view
+        shift = internal_covariate_shift(*of(seen), seen.after)
+        if update == "gradient":  # then what the optimiser made of it does not matter
+            seen = replace(seen, after={name: p + 1 for name, p in seen.after.items()})
+        found = table("ics", seen, update=update)
+        columns = ("l2", "cosine", "relative", "grad_norm", "grad_norm_after")
+        assert_equal(found, {name: getattr(shift, name) for name in columns})
+        assert_equal(
+            found, {"weight_norm": torch.stack([seen.before[n].norm() for n in shift.names])}
+        )
+        assert found["name"].to_list() == shift.names
+        assert found["layer"].to_list() == list(range(1, len(shift.names) + 1))
+        assert len(set(found["l2"])) == len(found) and shift.l2[1:].min() > 0
+
+    @pytest.mark.parametrize("metric", ["euclidean", "relative"])
+    def test_landscape(self, view, table, metric):
+        seen, _ = view
+        sizes = [0.5 * seen.lr, 4 * seen.lr]
+        landscape = probe.landscape(*of(seen), sizes, metric=metric, matched=metric == "relative")
+        found = table("landscape", step_sizes=[0.5, 4.0], metrics=[metric])
+        columns = ("eta", "loss", "grad_norm_at", "grad_diff", "cosine", "beta")
+        assert_equal(found, {name: getattr(landscape, name) for name in columns})
+        whole = ("loss_at_zero", "grad_norm", "weight_norm")
+        assert_equal(found, {name: getattr(landscape, name).expand(2) for name in whole})
+        assert set(found["metric"]) == {metric} and set(found["direction"]) == {"gradient"}
+
+    def test_a_random_direction_is_as_long_as_the_gradient_and_another_at_each_step(
+        self, view, table
+    ):
+        seen, _ = view
+        chosen = {"directions": ["random"], "step_sizes": [1.0]}
+        first, again, later = (
+            table("landscape", replace(seen, step=step), **chosen) for step in (0, 0, 1)
+        )
+        walked = first["grad_diff"][0] / first["beta"][0]
+        assert walked == pytest.approx(seen.lr * first["grad_norm"][0])
+        assert first.equals(again) and first["loss"][0] != later["loss"][0]
+        assert first["loss"][0] != table("landscape", step_sizes=[1.0])["loss"][0]
+
+    def test_activations(self, view, table):
+        seen, _ = view
+        found, heard = table("activations", units=2), {}
+        for name, module in seen.network.named_children():
+            module.register_forward_hook(
+                lambda _, given, output, name=name: heard.update({name: (given[0], output)})
+            )
+        seen.network(seen.batch[0])
+        for layer in (1, 9):
+            linear = "conv" if layer == 1 else "linear"
+            sites = {"before_norm": f"{linear}{layer}", "after_norm": f"norm{layer}"}
+            entering = heard[f"activation{layer}"][0]
+            for site, name in {**sites, "after_noise": f"noise{layer}"}.items():
+                values = heard[name][1].detach()
+                assert site != "after_noise" or values.equal(entering)
+                rows = found.filter(layer=layer, site=site)
+                whole, *units = rows.iter_rows(named=True)
+                assert whole["unit"] is None and {row["name"] for row in rows.to_dicts()} == {name}
+                parts = [values, *(values[:, row["unit"]] for row in units)]
+                assert_equal(rows, {"mean": torch.stack([part.mean() for part in parts])})
+                variances = torch.stack([part.var(correction=0) for part in parts])
+                assert_equal(rows, {"variance": variances})
+                assert [sum(counts) for counts in rows["counts"]] == [p.numel() for p in parts]
+                assert len(units) == 2 and all(len(row["edges"]) == 129 for row in units)
+
+    def test_curvature(self, view, table):
+        seen, _ = view
+        along = curvature.along_gradient(*of(seen))
+        stream = generator(seen.seed, "probe", "lanczos", seen.step)
+        top = curvature.largest_eigenvalue(
+            seen.network, seen.loss_fn, seen.fixed(), seen.before, stream
+        )
+        found = {row["quantity"]: row for row in table("curvature").to_dicts()}
+        expected = {
+            "gradient_curvature": along.curvature,
+            "gradient_smoothness": along.smoothness,
+            "largest_eigenvalue": top.value,
+        }
+        assert len(found) == 6 and len(set(map(float, expected.values()))) == 3
+        for name, value in expected.items():
+            assert found[name]["value"] == pytest.approx(float(value))
+            assert found[f"{name}_times_lr"]["value"] == pytest.approx(seen.lr * float(value))
+        assert found["largest_eigenvalue"]["error"] == pytest.approx(float(top.error))
+
+    def test_theory(self, view, table):
+        seen, _ = view
+        found = table("theory", layers=[3], units=2)
+        first, second = at_layer(*of(seen), "norm3", [0, 1])
+        plain = first.plain.sum()
+        weights = first.plain / plain
+        expected = {
+            "gradient_left": first.left.sum(),
+            "gradient_right": first.left.sum(),  # an identity, up to epsilon
+            "gradient_ratio": first.left.sum() / plain,
+            "factor": first.factor.median(),
+            "factor_weighted": weights @ first.factor,
+            "mean_share": weights @ first.mean,
+            "correlation_share": weights @ first.correlation,
+            "curvature_left": second.left.sum(),
+            "curvature_form": second.form.sum(),
+            "curvature_factored_form": (second.factor * second.form).sum(),
+            "curvature_correction": second.correction.sum(),
+            "preconditions_hold": second.holds.double().mean(),
+        }
+        rows = {row["quantity"]: row["value"] for row in found.to_dicts()}
+        assert rows == {name: pytest.approx(float(v), rel=1e-3) for name, v in expected.items()}
+        assert rows["mean_share"] != pytest.approx(rows["correlation_share"], rel=0.1)
+        assert rows["factor"] != pytest.approx(rows["factor_weighted"], rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["ics", "landscape"])

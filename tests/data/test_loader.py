@@ -33,7 +33,7 @@ def test_batches_equal_naive_indexing():
         assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     batch_size=st.integers(1, COUNT), seed=st.integers(0, 2**40), epoch=st.integers(0, 1_000_000)
 )
@@ -62,7 +62,7 @@ def test_epochs_and_seeds_differ():
 
 
 @pytest.mark.parametrize("augment", [False, True])
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(start=st.integers(0, 20))
 def test_resumed_training_sees_what_an_uninterrupted_one_sees(augment: bool, start: int):
     whole = list(batches(augment=augment))[start:]
@@ -73,7 +73,7 @@ def test_resumed_training_sees_what_an_uninterrupted_one_sees(augment: bool, sta
         assert torch.equal(one[1], other[1])
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(steps=st.lists(st.integers(0, 40), min_size=1, max_size=6))
 def test_batches_do_not_depend_on_those_drawn_before(steps: list[int]):
     loader = batches(augment=True)

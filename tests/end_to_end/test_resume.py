@@ -3,10 +3,14 @@
 import random
 import signal
 import time
+from dataclasses import replace
+from functools import partial
 
 import polars as pl
 import pytest
 import torch
+
+from tests.faults.inject import At, Faults
 
 RUN = (
     *("data=digits", "scale=smoke", "model=vgg_noisy", "model.depth=11", "model.dropout=0.3"),
@@ -107,14 +111,9 @@ def test_asked_twice_stops_at_once(command, status, wait_for):
 
 
 @pytest.mark.slow
-def test_asked_in_the_last_step_completes_and_stops_the_grid(command, status, wait_for):
-    # The evaluation after the last step takes seconds, and the signal comes during it.
-    last = ("max_steps=2", "checkpoint_every=1", "noise.passes=40", "seed=0,1")
-    process = command.start(*RUN, *last)
-    wait_for(lambda: list(command.runs_dir.glob("*/metrics.parquet")), process)
-    time.sleep(0.3)
-    process.terminate()
-    process.communicate()
-    assert process.returncode == 128 + signal.SIGTERM
+def test_asked_in_the_last_step_completes_and_stops_the_grid(command, status):
+    last = ("max_steps=2", "checkpoint_every=1", "seed=0,1")
+    asked = At(r"os.rename .*\.metrics\.parquet", 2, partial(signal.raise_signal, signal.SIGTERM))
+    replace(command, fault=Faults((asked,)))(*RUN, *last, code=128 + signal.SIGTERM)
     found = status(command.run())
     assert (found["state"], found["step"]) == ("completed", 2), found

@@ -208,7 +208,7 @@ class TestTheMoment:
 
 
 class TestShapesAndKinds:
-    @hypothesis(deadline=None, max_examples=60)
+    @hypothesis(max_examples=60)
     @given(
         st.lists(st.integers(1, 9), min_size=2, max_size=2)
         | st.lists(st.integers(1, 9), min_size=4, max_size=4)

@@ -85,7 +85,7 @@ def test_a_single_value_a_unit_has_no_variance(shape):
     assert BatchNorm(3).eval()(torch.zeros(shape)).shape == shape
 
 
-@hypothesis(deadline=None, max_examples=40)
+@hypothesis(max_examples=40)
 @given(
     rows=st.integers(2, 40),
     centre=st.floats(-100, 100),
@@ -296,7 +296,8 @@ class TestFactory:
         options = ("model.eps=0.2", "model.momentum=0.3")
         norm = make(kind, *overrides, *options, spatial=spatial, affine=affine)
         assert type(norm) is expected
-        assert norm.eps == 0.2 and getattr(norm, "momentum", 0.3) in (0.3, 0.1)
+        assert norm.eps == 0.2
+        assert kind == "instance" or getattr(norm, "momentum", 0.3) == 0.3
         assert {name: len(p) for name, p in norm.named_parameters()} == (
             {"weight": 8, "bias": 8} if affine else {}
         )

@@ -29,7 +29,7 @@ def distribution(values):
 
 
 class TestDistribution:
-    @hypothesis(deadline=None, max_examples=60)
+    @hypothesis(max_examples=60)
     @given(
         # squares of smaller ones underflow in float32
         values=st.lists(

@@ -111,7 +111,6 @@ def test_against_the_definition_by_way_of_grad(variant, metric, vgg, images, val
         weight_norm=flat(theta.values()).norm(),
     )
     agree(measured, expected, 1e-8)
-    assert measured.beta.max() >= measured.grad_diff.max() / (0.4 * measured.grad_norm)
 
 
 class TestLimit:

@@ -59,17 +59,28 @@ class TestGap:
         compared(make)
         assert folder.judged("loss_variation").effect == pytest.approx(1, rel=0.01)
 
-    def test_a_point_that_is_no_number_lies_beyond_infinity(self, folder, compared):
+    @pytest.mark.parametrize("claim", [*SIZES, "largest_gradient"])
+    def test_a_point_that_is_no_number_lies_beyond_infinity(self, folder, compared, claim):
         def make(place, w):
-            found = folder.landscape(STEPS, change=w)
-            if not place:
-                found["grad_diff"][3::4] = [math.nan] * 30
-                found["beta"][3::4] = [math.nan] * 30
+            found = folder.landscape(STEPS, band=w, change=w)
+            for column in () if place else ("loss", "grad_norm_at", "grad_diff", "cosine", "beta"):
+                found[column][3::4] = [math.nan] * 30
             return found
 
         compared(make)
-        result = folder.judged("predictiveness")
+        result = folder.judged(claim)
         assert (result.verdict, result.effect, result.interval) == ("supported", 0.0, (0.0, 0.0))
+
+    def test_where_there_is_no_gradient_nothing_is_compared(self, folder, compared):
+        others = [step for step in range(0, 3000, 10) if step % 100]
+
+        def make(place, w):
+            none = folder.landscape(others, band=9.0 if place else 1.0)
+            none["grad_norm"] = [0.0 if place else 1.0] * len(none["step"])
+            return folder.stack(folder.landscape(STEPS, band=(0.3 if place else 1.0) * w), none)
+
+        compared(make)
+        assert folder.judged("loss_variation").effect == pytest.approx(0.3, rel=0.01)
 
     def test_random_directions_and_the_relative_metric_are_readings(self, folder, compared):
         def make(place, w):

@@ -1,4 +1,7 @@
+import math
+
 import pytest
+from scipy import stats
 
 LEVELS = (0.4, 0.5, 0.6, 0.7)
 
@@ -69,12 +72,17 @@ class TestNoisyTrains:
         assert reading.verdict == ("inconclusive" if first == 50 else "supported")
 
     def test_steps_are_known_to_within_what_lies_between_two_records(self, folder):
-        self.write(folder, 2700, 300, 500)
-        fine = folder.judged("noisy_trains").interval
-        for path in folder.root.glob("*/config.yaml"):
-            path.write_text(path.read_text().replace("log_every: 10", "log_every: 200"))
-        low, high = folder.judged("noisy_trains").interval
-        assert low < fine[0] and fine[1] < high
+        steps = {"vgg": 2700, "vgg_bn": 300, "vgg_noisy": 500}
+        for seed in folder.seeds:
+            for model, at in steps.items():
+                curve = folder.curve(dict.fromkeys(LEVELS, at))
+                folder.write(model, seed, {"metrics": curve}, sweep="fig2_noise")
+        widths = [share * 10 / at for share, at in zip((0.5, 0.5, 1), steps.values(), strict=True)]
+        error = math.sqrt(sum(width**2 for width in widths) / 12 / 5)
+        half = stats.t.ppf(0.975, 4) * error / math.log(2700 / 300)
+        effect = math.log(2700 / 500) / math.log(2700 / 300)
+        highest = folder.judged("noisy_trains").components[-1]
+        assert highest.interval == pytest.approx((effect - half, effect + half))
 
     def test_each_seed_alone(self, folder):
         self.write(folder, 2700, 300, 500, range(4, -1, -1))

@@ -1,6 +1,8 @@
 import itertools
+import math
 
 import pytest
+from scipy import stats
 
 RATES = [0.001, 0.01, 0.1, 1.0]
 GRID = {"scale": "smoke", "sweep": "lr_sensitivity"}  # where four rates are a whole grid
@@ -16,8 +18,11 @@ def trained(folder):
                 tables = {"metrics": folder.final(accuracy * folder.wobble(seed))}
                 if sharpness is not None and lr == rates[0]:
                     value = sharpness * folder.wobble(seed)
-                    quantity = ["largest_eigenvalue"]
-                    tables["curvature"] = {"step": [0], "quantity": quantity, "value": [value]}
+                    quantity = ["gradient_curvature", *["largest_eigenvalue"] * 2]
+                    tables["curvature"] = {
+                        **{"step": [0, 3000, 0], "quantity": quantity},
+                        "value": [9 * value, 7 * value, value],
+                    }
                 folder.write(model, seed, tables, **GRID, optim__lr=lr)
 
     return write
@@ -215,6 +220,16 @@ class TestInitDependence:
             "accuracy=train_eval/accuracy": "contradicted",
             "accuracy=minibatch": "supported",
         }
+
+    def test_a_share_is_known_to_a_run(self, folder):
+        """Of two shares each is rounded to one of eleven runs, evenly."""
+        for model, low in (("vgg", 0.1), ("vgg_bn", 0.7)):
+            both = [(0.7, None), *[(low, None)] * 10]
+            self.write(folder, model, dict(zip(self.POINTS, both, strict=True)))
+        (share,) = folder.judged("init_dependence").components
+        error = math.sqrt(2 / 12) * 100 / 11 / math.sqrt(5)
+        half = stats.t.ppf(0.975, 4) * error
+        assert share.interval == pytest.approx((1000 / 11 - half, 1000 / 11 + half))
 
     def test_ten_initialisations_decide_nothing(self, folder):
         for model, low in (("vgg", 0.3), ("vgg_bn", 0.68)):

@@ -72,10 +72,15 @@ def test_cosines(folder, shifted, normalised, verdict):
     shifted(("vgg",), ({0.1: 0.5, 0.01: 0.5},), "fig3_ics_vgg", losses=(1.0,), column="cosine")
     for lr, cosine in normalised.items():
         for seed in folder.seeds:
-            steps = list(range(0, folder.steps, 100))
-            ics = {"step": steps, "layer": [2] * 30, "cosine": [cosine + 0.001 * seed] * 30}
+            steps = 2 * list(range(0, folder.steps, 100))
+            cosines = [1.0] * 30 + [cosine + 0.001 * seed] * 30  # layer 1 must not count
+            ics = {"step": steps, "layer": [1] * 30 + [2] * 30, "cosine": cosines}
             folder.write("vgg_bn", seed, {"ics": ics}, sweep="fig3_ics_vgg", optim__lr=lr)
-    assert folder.judged("shift_vgg_cosine").verdict == verdict
+    result = folder.judged("shift_vgg_cosine")
+    assert result.verdict == verdict
+    low = 0.5 * folder.wobble(2)
+    effects = [part.effect for part in result.components]
+    assert effects == pytest.approx([normalised[lr] + 0.002 - low for lr in (0.1, 0.01)])
 
 
 class TestEqualLoss:

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from scipy import stats
 
 LEVELS = (0.4, 0.5, 0.6, 0.7)
 
@@ -157,6 +158,17 @@ class TestTrainsAtHalf:
         result = folder.judged("trains_at_half")
         assert result.verdict == verdict
         assert result.effect == pytest.approx(100 * (normalised[1] - standard[1]), abs=0.1)
+
+    def test_seeds_that_agree_err_as_accuracies_do(self, folder):
+        """Half a point each, and two of them in a difference."""
+        for seed in folder.seeds:
+            for model in ("vgg", "vgg_bn"):
+                tables = {"metrics": folder.final(0.7, 0.6)}
+                folder.write(model, seed, tables, sweep="fig1_training", optim__lr=0.5)
+        result = folder.judged("trains_at_half")
+        half = stats.t.ppf(0.975, 4) * 0.5 / math.sqrt(5)
+        assert result.interval == pytest.approx((-half * math.sqrt(2), half * math.sqrt(2)))
+        assert result.components[0].interval == pytest.approx((30 - half, 30 + half))
 
     def test_a_diverged_net_is_at_chance(self, folder):
         for seed in folder.seeds:
