@@ -26,7 +26,6 @@ SHAPES = {
 }
 STEP_SIZES = {"vgg": (0.5, 1, 2, 4), "mlp": (0.5, 1, 2, 4), "dln": (0.01, 0.1, 1, 10, 30)}
 PROBED = {"every": 100, "batch": "training", "precision": "float32", "update": "optimiser"}
-LISTENED = {"vgg": (2, 3, 9, 11, 13), "mlp": (1, 3), "dln": ()}  # layers with activations
 LAYERS = {"vgg": 16, "dln": 25, "mlp": 4}
 
 

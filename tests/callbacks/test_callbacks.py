@@ -138,7 +138,7 @@ def test_the_table_on_the_disk_is_as_new_as_the_checkpoint(fit):
     assert list(table.iter_rows()) == rows
 
 
-def test_a_resumed_training_neither_loses_nor_repeats_a_row(fit, tmp_path):
+def test_a_resumed_training_neither_loses_nor_repeats_a_row(fit):
     whole = fit(12, log=2, evaluation=3, save=100)
     with pytest.raises(Killed):
         fit(12, log=2, evaluation=3, save=5, killed_at=8)

@@ -16,7 +16,8 @@ HOLD = """
 import socket, sys
 from pathlib import Path
 from src.runs import lease
-lease.LEASE_SECONDS, lease.HEARTBEAT_SECONDS = 1.0, 0.2
+if sys.argv[3:]:
+    lease.LEASE_SECONDS, lease.HEARTBEAT_SECONDS = map(float, sys.argv[3:])
 if sys.argv[2]:
     socket.gethostname = lambda: sys.argv[2]
 with lease.only_writer(Path(sys.argv[1])):
@@ -30,8 +31,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / ".locks" / "vgg-01234567.lease"
 
 
-@pytest.fixture(autouse=True)
-def _short(monkeypatch):
+@pytest.fixture
+def short(monkeypatch):
+    """A lease to wait for the end of; who must count as alive has the usual one."""
     monkeypatch.setattr(lease, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.2)
 
@@ -42,9 +44,9 @@ def other(path):
     started = []
 
     def start(host: str = "") -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
+        pipe, seconds = subprocess.PIPE, (lease.LEASE_SECONDS, lease.HEARTBEAT_SECONDS)
         process = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(path), host],
+            [sys.executable, "-c", HOLD, str(path), host, *map(str, seconds)],
             **{"stdin": pipe, "stdout": pipe, "stderr": pipe, "text": True},
         )
         started.append(process)
@@ -84,6 +86,7 @@ def test_one_that_was_only_starting_is_named(path, other, monkeypatch):
         raise AssertionError("two writers")
 
 
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("host", ["", "elsewhere"])
 def test_a_dead_holder_makes_way(path, other, host):
     process = other(host)
@@ -94,6 +97,7 @@ def test_a_dead_holder_makes_way(path, other, host):
         assert holder(path).pid == os.getpid()
 
 
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("left", ["", "nonsense", "1\n"])
 def test_who_was_killed_while_writing_who_it_is_makes_way(path, left):
     path.parent.mkdir()
@@ -126,6 +130,7 @@ print(dead, holder(path).dead, holder(path).host == platform.node())
     assert not holder(path).dead, "and from outside one cannot know"
 
 
+@pytest.mark.usefixtures("short")
 def test_who_is_suspended_on_this_host_makes_way_once_it_counts_as_dead(path, other):
     process = other()
     process.send_signal(signal.SIGSTOP)
@@ -135,6 +140,7 @@ def test_who_is_suspended_on_this_host_makes_way_once_it_counts_as_dead(path, ot
         assert holder(path).pid == os.getpid()
 
 
+@pytest.mark.usefixtures("short")
 def test_a_holder_that_has_been_silent_is_dead(path, other):
     other("elsewhere").kill()
     while not (found := holder(path)).dead:
@@ -150,6 +156,7 @@ def test_no_clock_but_the_file_system_s_counts(path, other, monkeypatch):
         raise AssertionError("two writers")
 
 
+@pytest.mark.usefixtures("short")
 def test_who_was_suspended_and_replaced_ends_and_writes_no_more(path, other):
     process = other("elsewhere")
     process.send_signal(signal.SIGSTOP)

@@ -102,7 +102,7 @@ def test_confirmatory_claims_stand_first(report: Report, page: str) -> None:
     assert max(first) < min(places[r.id] for r in report.results if not r.confirmatory)
 
 
-def test_every_run_is_listed_with_its_last_accuracy(report: Report, run, tmp_path: Path) -> None:
+def test_every_run_is_listed_with_its_last_accuracy(run, tmp_path: Path) -> None:
     run(tmp_path, "vgg_bn", accuracy=0.8125)
     run(tmp_path, "vgg", 0.5, diverged_at=20)
     listed = compiled(tmp_path).runs
