@@ -43,7 +43,7 @@ def cell(config: DictConfig) -> str:
             from src.training import train  # imports torch, which takes seconds
 
             resolved = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-            same = {} if settings.force else ended
+            same = None if settings.force else ended
             return train(settings, wanted, folder, name, resolved, same)
     except Held as held:
         _log.warning("%s", held)

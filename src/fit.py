@@ -216,13 +216,12 @@ def _compared(
     if "data" in changes:
         told = "give it that data again, or begin it anew with force=true"
         raise DataError(f"{name} was begun with {then['data']}, not {now['data']}: {told}")
-    if changes and not goes_on:
-        return {"moved": None, "started": time.time()}
+    if not goes_on:
+        return {"moved": None} | ({"started": time.time()} if changes else {})
     if changes:
         told = "no longer to the last bit the run it would have been"
         _log.warning("%s goes on elsewhere (%s): %s", name, "; ".join(changes.values()), told)
-    earlier = [before["moved"]] if goes_on and before.get("moved") else []
-    return {"moved": "; ".join([*earlier, *changes.values()]) or None}
+    return {"moved": "; ".join(filter(None, [before.get("moved"), *changes.values()])) or None}
 
 
 def _newest_whole(folder: RunFolder) -> Path | None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from src import tracking
@@ -28,7 +27,7 @@ def train(
     folder: RunFolder,
     name: str,
     config: dict[str, Any],
-    ended: Mapping[str, Any] = MappingProxyType({}),
+    ended: Mapping[str, Any] | None = None,
 ) -> str:
     """Train a run in its folder, from its newest checkpoint if it has one.
 
@@ -49,7 +48,7 @@ def train(
     """
     began, clock = time.time(), time.monotonic()
     before = {"started": began, "step": 0, "attempts": 0, "seconds": 0.0}
-    before |= {key: ended[key] for key in ("started", *PLACE) if key in ended}
+    before |= {key: ended[key] for key in ("started", *PLACE) if ended and key in ended}
     before |= folder.status() or {}
     if before.get("attempt_began"):  # the attempt before this one was killed
         before["seconds"] += max(before["updated"] - before["attempt_began"], 0.0)

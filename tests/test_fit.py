@@ -3,7 +3,6 @@
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
-from types import MappingProxyType
 
 import polars
 import pytest
@@ -28,7 +27,7 @@ TINY = (
 def run(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(feed, "TRAIN_EVAL_IMAGES", 32)
 
-    def made(name, *overrides, ended=MappingProxyType({})):
+    def made(name, *overrides, ended=None):
         chosen = settings(*TINY, *overrides)
         folder = RunFolder(tmp_path / name)
         folder.path.mkdir(exist_ok=True)

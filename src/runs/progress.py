@@ -36,20 +36,19 @@ def progress(store: RunStore, run: str, wanted: Needs, forced: bool = False) -> 
 
     Where it has ended and is ``forced`` to be trained again, that attempt counts, until it ends.
     """
-    ended, latest = store.folder(run), store.attempt(run)
-    status = latest.status() or {}
+    ended, latest, writer = store.folder(run), store.attempt(run), store.writer(run)
+    alive = writer is not None and not writer.dead
+    done = ended.serves(wanted) and (latest.path == ended.path or not forced)
+    status = (ended if done and not alive else latest).status() or {}
     step, max_steps = status.get("step"), status.get("max_steps")
 
     def at(state: str, message: str | None, seconds_left: float | None = None) -> Progress:
         return Progress(run, state, step, max_steps, seconds_left, message)
 
-    writer = store.writer(run)
-    if writer and not writer.dead:
+    if writer and alive:
         return at("running", f"by process {writer.pid} on {writer.host}", _seconds_left(status))
-    if ended.serves(wanted) and (latest.path == ended.path or not forced):
-        status = ended.status() or {}
-        steps = status.get("step"), status.get("max_steps")
-        return Progress(run, status["state"], *steps, message=status.get("message"))
+    if done:
+        return at(status["state"], status.get("message"))
     told: str = status.get("message") or ""
     match status.get("state"):
         case "failed":

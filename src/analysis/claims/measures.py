@@ -93,6 +93,11 @@ def recorded_every(run: Run, accuracy: str) -> int:
     return run.config["log_every" if accuracy == "minibatch" else "eval_every"]
 
 
+def log_variance(steps: Sequence[float], every: int) -> float:
+    """Return the variance of the logarithm of steps for being known to within ``every``."""
+    return sum((every / at) ** 2 for at in steps) / 12 / len(steps)  # 0 where never there
+
+
 def steps_component(
     label: str,
     what: str,
@@ -118,10 +123,8 @@ def steps_component(
     if found.reached != (len(seeds), len(seeds)):
         counts = " and ".join(f"{reached} of {len(seeds)}" for reached in found.reached)
         label += f" (reached by {counts}, exact p {found.p_reached:.2g})"
-    # Steps are known to within what lies between two records.
     every = recorded_every(first[seeds[0]], accuracy)
-    widths = [every / at for at in (*a, *b)]  # of their logarithm; 0 at the horizon
-    floor = math.sqrt(sum(width**2 for width in widths) / 12 / len(seeds))
+    floor = math.sqrt(log_variance(a, every) + log_variance(b, every))
     logs = dict(zip(seeds, found.log_ratio, strict=True))
     bounds = {found.bound} if found.bound else set()
     if accuracy != "minibatch":  # who is there at the first evaluation was there before

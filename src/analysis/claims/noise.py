@@ -11,6 +11,7 @@ from src.analysis.claims.measures import (
     POINTS,
     accuracy_error,
     late_accuracy,
+    log_variance,
     median_log_ratio,
     recorded_every,
     steps_to,
@@ -55,8 +56,9 @@ def _closed(
     whole = steps_ratio(normalised, standard, horizon)
     closed = steps_ratio(noisy, standard, horizon)
     every = recorded_every(runs[kept[0]][0], accuracy)
-    errors = numpy.square(every / numpy.array(nets)).mean(1) / 12  # variances of log steps
-    floor = math.sqrt(errors @ [(1 - share) ** 2, share**2, 1])
+    weights = ((1 - share) ** 2, share**2, 1)
+    variances = (log_variance(steps, every) for steps in nets)
+    floor = math.sqrt(sum(w * v for w, v in zip(weights, variances, strict=True)))
     found = ratio_of_means(closed.log_ratio, whole.log_ratio, share, rules().level, floor)
     first = 0 if accuracy == "minibatch" else every  # the mean of five takes longer
     verdict: Verdict = "inconclusive"
