@@ -17,9 +17,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from src import data, models
+from src import models
 from src.compose import settings_of
+from src.data.digits import digits
 from src.data.feed import feed
+from src.data.loader import Batches
 from src.runs.folder import RunFolder
 from src.settings import ImageSettings, Settings
 from src.training import train
@@ -88,12 +90,12 @@ def pil_loader(chosen: Settings) -> float:
     from torchvision.datasets import CIFAR10
     from torchvision.transforms import Compose, Normalize, ToTensor
 
-    digits = data.load("digits", Path())
+    images = digits()
     dataset = CIFAR10.__new__(CIFAR10)  # its images put in by hand: no file is needed
     repeats = 8
-    dataset.data = digits.train_images.permute(0, 2, 3, 1).repeat(repeats, 1, 1, 1).numpy()
-    dataset.targets = digits.train_labels.repeat(repeats).tolist()
-    dataset.transform = Compose([ToTensor(), Normalize(digits.mean, digits.std)])
+    dataset.data = images.train_images.permute(0, 2, 3, 1).repeat(repeats, 1, 1, 1).numpy()
+    dataset.targets = images.train_labels.repeat(repeats).tolist()
+    dataset.transform = Compose([ToTensor(), Normalize(images.mean, images.std)])
     dataset.target_transform = None
     assert isinstance(chosen.data, ImageSettings)
     loader = torch.utils.data.DataLoader(
@@ -166,10 +168,10 @@ def refusal() -> float:
     return time.perf_counter() - began
 
 
-def batches_of(chosen: Settings) -> data.Batches:
+def batches_of(chosen: Settings) -> Batches:
     """Return a run's training batches, of digits."""
     batches = feed(chosen, torch.device("cpu"), channels_last=True, start=lambda: 0).training
-    assert isinstance(batches, data.Batches)
+    assert isinstance(batches, Batches)
     return batches
 
 

@@ -1,9 +1,7 @@
 """From settings to a fitted network: data, callbacks, Lightning's trainer."""
 
 import logging
-import time
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -22,19 +20,15 @@ from src.callbacks.norms import Norms
 from src.callbacks.probing import Probing, ProbingAgain
 from src.callbacks.progress import ProgressLine
 from src.callbacks.record import Record
-from src.data.dataset import DataError
 from src.data.feed import Feed, feed
 from src.memory import keep_freed_memory
 from src.models.init import scale_to_unit_variance
 from src.models.network import Network
+from src.resume import check, compared, start_from
 from src.runs.folder import RunFolder
 from src.runs.needs import Needs
 from src.runs.provenance import versions
-from src.runs.tables import Table
 from src.settings import Settings
-
-PLACE = ("device", "threads", "data", "versions")
-"""What of a run's status says where it was trained, and on what."""
 
 _log = logging.getLogger(__name__)
 # Lightning talks about devices, tips and its own loggers; what a user must know we say ourselves.
@@ -68,14 +62,14 @@ def fit(
     record = Record(folder, settings.log_every)
     norms = Norms(folder, settings.log_every)
     probing = _probing(settings, probes, folder, fed)
-    checkpoint = _start_from(folder, [norms.table, *probing.tables.values()])
+    checkpoint = start_from(folder, [norms.table, *probing.tables.values()])
     here = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "data": fed.variant,
         "versions": versions(),
     }
-    folder.update_status(**here | _compared(name, before, here, checkpoint is not None))
+    folder.update_status(**here | compared(name, before, here, checkpoint is not None))
     tables = (record, norms, probing)
     keep = settings.keep_checkpoints
     callbacks = [
@@ -110,7 +104,7 @@ def replay(
         ValueError: If the checkpoint is damaged, or of another run.
     """
     if checkpoint:
-        _check(checkpoint, checkpoint.parents[1].name)
+        check(checkpoint, checkpoint.parents[1].name)
     settings, device = replace(settings, max_steps=step + 1), _device(settings)
     fed = feed(settings, device, _channels_last(settings, device), start=lambda: step)
     probing = _probing(settings, probes, folder, fed, ProbingAgain)
@@ -182,76 +176,3 @@ def _trainer(
         deterministic="warn" if device.type == "cuda" else None,
         plugins=[LightningEnvironment()],
     )
-
-
-def _start_from(folder: RunFolder, tables: Sequence[Table]) -> Path | None:
-    """Return the checkpoint to go on from; None, and none is left, where its tables are damaged."""
-    checkpoint = _newest_whole(folder)
-    damaged = [table.path for table in tables if table.damaged()]
-    if checkpoint is None or not damaged:
-        return checkpoint
-    _log.warning("%s is damaged: the run begins anew", ", ".join(map(str, damaged)))
-    folder.remove_checkpoints()
-    return None
-
-
-def _compared(
-    name: str, before: Mapping[str, Any], here: Mapping[str, Any], goes_on: bool
-) -> dict[str, Any]:
-    """Compare where a run is trained with where it was before, and return what is to be told of it.
-
-    Elsewhere it is not the same training to the last bit: what goes on there has ``moved``, what
-    does not is ``started`` anew.
-
-    Raises:
-        DataError: If it was begun with other data.
-    """
-    now, then = (
-        {**told, "torch": told.get("versions", {}).get("torch")} for told in (here, before)
-    )
-    keys = ("device", "threads", "data", "torch")
-    changes = {
-        k: f"{k}: {then[k]}, then {now[k]}" for k in keys if then.get(k) not in (None, now[k])
-    }
-    if "data" in changes:
-        told = "give it that data again, or begin it anew with force=true"
-        raise DataError(f"{name} was begun with {then['data']}, not {now['data']}: {told}")
-    if not goes_on:
-        return {"moved": None} | ({"started": time.time()} if changes else {})
-    if changes:
-        told = "no longer to the last bit the run it would have been"
-        _log.warning("%s goes on elsewhere (%s): %s", name, "; ".join(changes.values()), told)
-    return {"moved": "; ".join(filter(None, [before.get("moved"), *changes.values()])) or None}
-
-
-def _newest_whole(folder: RunFolder) -> Path | None:
-    """Return the newest checkpoint that is whole and holds nothing but tensors and plain values.
-
-    Raises:
-        ValueError: If it is another run's.
-    """
-    for path in folder.checkpoints():
-        try:
-            _check(path, folder.path.name)
-        except _Damaged as error:
-            _log.warning("%s: the one before it is tried", error)
-            continue
-        return path
-    return None
-
-
-class _Damaged(ValueError):
-    """A checkpoint that is not whole, or holds what none of ours does."""
-
-
-def _check(path: Path, run: str) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip():  # torch does not compare the checksums
-                raise zipfile.BadZipFile
-        content = torch.load(path, weights_only=True, map_location="cpu")
-        named = content.get("run", run)  # one made before they named their run
-    except Exception as error:
-        raise _Damaged(f"{path} is damaged or not ours ({type(error).__name__})") from error
-    if named != run:
-        raise ValueError(f"{path} is a checkpoint of {named}: put this run's back, or remove it")

@@ -88,6 +88,7 @@ class Grid:
         for heading in ("model", "lr", "seed", "state", "train acc", "test acc", "time", "folder"):
             table.add_column(heading, justify="left" if heading in ("model", "folder") else "right")
         failed: list[tuple[Cell, str]] = []
+        lacking: dict[str, str] = {}
         left = 0
         for cell in self.cells:
             folder, settings = self.store.folder(cell.run), cell.settings
@@ -97,6 +98,8 @@ class Grid:
             bad |= cell.run in ends and found.state not in ENDED
             left += found.state == "missing" and found.message is not None and not bad
             told = found.message if found.state in ("failed", "stopped") else None
+            if found.state == "completed" and found.message:
+                lacking[cell.run] = found.message
             if bad:
                 failed.append((cell, told or ends.get(cell.run, found.state)))
             table.add_row(
@@ -110,6 +113,9 @@ class Grid:
                 escape(str(folder.path)),
             )
         console.print(uncut(table), soft_wrap=True)
+        for run, message in lacking.items():
+            told = f"{run}: {message}; force=true trains it again"
+            console.print(told, highlight=False, markup=False, soft_wrap=True)
         if failed:
             console.print(f"\n{len(failed)} of {len(self.cells)} cells failed:", style="bold red")
             for cell, message in failed:

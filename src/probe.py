@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars
+import rich.table
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.table import Table as Grid
 from yaml import YAMLError
 
 from src.compose import SettingsError, one_line, saved_settings
@@ -63,7 +63,7 @@ def probe(run: Path, step: int, which: Sequence[str], changes: Sequence[str]) ->
         there = ", ".join(map(str, [0, *kept]))
         remedy = "" if kept else "; train it with keep_checkpoints=true force=true to keep others"
         raise Refused(f"--step {step}: {run} can be probed at step {there}{remedy}")
-    from src.data import DataError  # these import torch, which takes seconds
+    from src.data.dataset import DataError  # these import torch, which takes seconds
     from src.fit import replay
 
     asked = needs(settings)
@@ -103,8 +103,8 @@ def _settings(run: Path, which: Sequence[str], changes: Sequence[str]) -> Settin
     try:
         return saved_settings(run / "config.yaml", [*changes, chosen, "probes.every=1"])
     except YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise Refused(f"{' '.join(changes)} or {run / 'config.yaml'}: {reason}") from None
+        told = " ".join(str(error).split())
+        raise Refused(f"{' '.join(changes)} or {run / 'config.yaml'}: {told}") from None
 
 
 def report(run: Path, step: int, found: Path, console: Console) -> None:
@@ -114,9 +114,9 @@ def report(run: Path, step: int, found: Path, console: Console) -> None:
     """
     asked = json.loads((found / "probes.json").read_text())
     of_run = (RunFolder(run).status() or {}).get("probes", {})
-    grid = Grid(box=None, pad_edge=False)
+    shown = rich.table.Table(box=None, pad_edge=False)
     for heading in ("what", "probed", "in the run", "difference"):
-        grid.add_column(heading, no_wrap=True)
+        shown.add_column(heading, no_wrap=True)
     for path in sorted(found.glob("*.parquet")):
         table = Table(run, path.stem)
         sizes = [[p.get(path.stem, {}).get(key) for key in _STEP_SIZES] for p in (asked, of_run)]
@@ -129,8 +129,8 @@ def report(run: Path, step: int, found: Path, console: Console) -> None:
         for name, value in probed.items():
             own = before.get(name)
             relative = "" if own is None else f"{_relative(value, own):.1e}"
-            grid.add_row(name, f"{value:.7g}", "" if own is None else f"{own:.7g}", relative)
-    console.print(uncut(grid), soft_wrap=True)
+            shown.add_row(name, f"{value:.7g}", "" if own is None else f"{own:.7g}", relative)
+    console.print(uncut(shown), soft_wrap=True)
     console.print(f"the tables are in {found}", highlight=False, soft_wrap=True)
 
 

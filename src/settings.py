@@ -61,6 +61,7 @@ IMAGE_SETS = {
     "mnist": ImageSet(60_000, (1, 28, 28)),
     "fashion_mnist": ImageSet(60_000, (1, 28, 28)),
 }
+TRAIN_EVAL_IMAGES = 10_000  # of the training images, those that are evaluated
 DATA_SETS = (*IMAGE_SETS, "linear")
 # What each family of networks can learn.
 SUITED = {"vgg": ("cifar10", "digits"), "mlp": tuple(IMAGE_SETS), "dln": ("linear",)}
@@ -316,6 +317,14 @@ class Settings:
             if data.batch_size > images:
                 batch = f"data.batch_size={data.batch_size}"
                 found.append(f"{batch}: {data.name} has only {images} training images")
+            batches = max(1, min(TRAIN_EVAL_IMAGES, images) // max(data.batch_size, 1))
+            if "curvature" in self.probes.which and self.probes.fixed_batches > batches:
+                asked = f"probes.fixed_batches={self.probes.fixed_batches}"
+                found.append(f"{asked}: allowed are up to {batches} of {data.batch_size} images")
+        model = self.model
+        if isinstance(model, VGGSettings) and model.head == "linear" and model.dropout:
+            dropout = f"model.dropout={model.dropout}"
+            found.append(f"{dropout}: allowed with model.head=linear is 0, it has no hidden layer")
         found += self.probes.gaps()
         if not found and max(self.probes.layers, default=1) > self.model.layer_count:
             layers = f"probes.layers={self.probes.layers}"

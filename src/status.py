@@ -121,6 +121,8 @@ def shown(sweeps: Mapping[str, Sweep], problems: Sequence[str]) -> Group:
 
 
 def _worth(cell: Progress) -> bool:
+    if cell.state == "completed":  # without a probe that failed
+        return cell.message is not None
     return cell.state not in (*ENDED, "queued") and not (cell.state == "missing" and not cell.step)
 
 

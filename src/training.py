@@ -4,14 +4,15 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from src import tracking
 from src.callbacks.checkpoint import Stopped
 from src.callbacks.record import Diverged
-from src.fit import PLACE, fit
+from src.fit import fit
+from src.resume import PLACE
 from src.runs.folder import RunFolder
 from src.runs.needs import Needs
 from src.runs.provenance import provenance
@@ -57,6 +58,8 @@ def train(
     what = {"max_steps": settings.max_steps, "probes": probes}
     if before.get("probes", {}) != probes:
         folder.remove_checkpoints()
+    if not folder.checkpoints():  # what was trained before is trained again
+        before |= {"step": 0, "seconds": 0.0}
     folder.update_status(**before | now | what | provenance())
 
     def end(state: str, **entries: Any) -> str:
@@ -70,8 +73,9 @@ def train(
             return end("completed", step=settings.max_steps)
         return end("diverged", step=settings.max_steps, message="the final loss is not finite")
 
-    with _log_file(folder.path / "train.log"):
+    with ExitStack() as log:
         try:
+            log.enter_context(_log_file(folder.path / "train.log"))
             fit(settings, probes, folder, name, config, before)
             return conclude()
         except Diverged as divergence:

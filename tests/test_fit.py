@@ -8,9 +8,13 @@ import polars
 import pytest
 import torch
 
-from src import data, fit, models
+from src import fit, models
 from src.callbacks import probing
 from src.data import feed
+from src.data.dataset import DataError
+from src.data.digits import digits
+from src.data.loader import Batches
+from src.data.transforms import Normaliser
 from src.models.evaluation import evaluate, without_noise
 from src.runs.folder import RunFolder
 from src.runs.needs import needs
@@ -48,10 +52,10 @@ def test_unit_variance_is_that_of_the_first_batch(run, settings, tmp_path, model
     chosen = settings(*TINY, *options)
     network = models.build(chosen, 10)
     network.load_state_dict(state)
-    digits = data.load("digits", tmp_path, False, None)
-    normaliser = data.Normaliser(digits.mean, digits.std, True, False, torch.device("cpu"))
-    batches = data.Batches(
-        digits.train_images, digits.train_labels, 16, steps=1, seed=0, normaliser=normaliser
+    dataset = digits()
+    normaliser = Normaliser(dataset.mean, dataset.std, True, False, torch.device("cpu"))
+    batches = Batches(
+        dataset.train_images, dataset.train_labels, 16, steps=1, seed=0, normaliser=normaliser
     )
     x, _ = batches.batch(0)
     for name, module in network.network.named_children():
@@ -99,6 +103,30 @@ def test_a_resumed_run_ends_as_one_never_killed(run, monkeypatch, choice):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.parametrize("lost", ["norms", "ics"])
+def test_a_run_whose_table_was_lost_begins_anew(run, monkeypatch, caplog, lost):
+    options = ("model=vgg", "probes=ics", "probes.every=1", "log_every=1", "max_steps=4")
+    whole = run("whole", *options)
+    killed(run, monkeypatch, *options, "checkpoint_every=2")
+    table = whole.path.with_name("killed") / f"{lost}.parquet"
+    table.unlink()
+    again = run("killed", *options, "checkpoint_every=2")
+    assert f"{table} is damaged or gone: the run begins anew" in caplog.text
+    assert polars.read_parquet(again.path / table.name).equals(
+        polars.read_parquet(whole.path / table.name)
+    )
+
+
+@pytest.mark.parametrize(("probe", "kept"), [("ics", True), ("landscape", False)])
+def test_time_spent_on_what_is_trained_again_is_not_counted(
+    run, tmp_path, monkeypatch, probe, kept
+):
+    options = ("model=vgg", "max_steps=4", "checkpoint_every=2")
+    killed(run, monkeypatch, *options, "probes=ics")
+    RunFolder(tmp_path / "killed").update_status(seconds=1e6)
+    assert (run("killed", *options, f"probes={probe}").status()["seconds"] > 1e6) == kept
+
+
 def test_a_run_that_goes_on_elsewhere_says_so(run, monkeypatch, caplog):
     options = ("model=vgg", "max_steps=4", "checkpoint_every=2")
     stayed = killed_and_resumed(run, monkeypatch, *options)
@@ -141,7 +169,7 @@ def other_data(monkeypatch):
 def test_a_run_goes_on_with_the_data_it_was_begun_with(run, monkeypatch, other_data):
     options = ("model=vgg", "max_steps=4", "checkpoint_every=2")
     killed(run, monkeypatch, *options)
-    with other_data(), pytest.raises(data.DataError, match="not others: give it that data again"):
+    with other_data(), pytest.raises(DataError, match="not others: give it that data again"):
         run("killed", *options)
     assert run("killed", *options).status()["data"].startswith("digits")
 
@@ -152,7 +180,7 @@ def test_a_run_made_again_is_the_same_training_only_in_the_same_place(run, other
     assert run("again", *options, ended=ended).status()["started"] == 1.0
     elsewhere = run("elsewhere", *options, "threads=2", ended=ended).status()
     assert elsewhere["started"] > 1e9 and elsewhere["moved"] is None
-    with other_data(), pytest.raises(data.DataError, match="begun with digits"):
+    with other_data(), pytest.raises(DataError, match="begun with digits"):
         run("others", *options, ended=ended)
 
 

@@ -166,3 +166,13 @@ def test_what_is_left_is_said(cell):
     end(grid, grid.cells[0], message=None, max_steps=9, probes={})
     text, well = printed(grid.report, {})
     assert not well and "1 of 2 cells are left: give the command again" in text
+
+
+def test_a_probe_that_failed_is_told_of_at_the_end(cell):
+    chosen = cell("probes=ics")
+    grid = Grid([chosen])
+    failures = {"ics": "failed at step 0: no [bold] memory"}
+    end(grid, chosen, message=None, max_steps=9, probes=chosen.probes, probe_failures=failures)
+    text, well = printed(grid.report, {})
+    told = f"{chosen.run}: probe ics failed at step 0: no [bold] memory; force=true trains"
+    assert well and told in text

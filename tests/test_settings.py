@@ -178,6 +178,23 @@ class TestRanges:
         chosen.data.name = "digits"
         assert chosen.problems() == ["data=digits: allowed with model=dln is linear"]
 
+    @pytest.mark.parametrize(
+        "data, batch_size, allowed",
+        [("cifar10", 128, 78), ("digits", 128, 11), ("digits", 1000, 1), ("cifar10", 12_000, 1)],
+    )
+    def test_the_fixed_batches_are_of_equal_size(self, settings, data, batch_size, allowed):
+        given = (f"data={data}", f"data.batch_size={batch_size}", "probes=curvature")
+        assert settings(*given, f"probes.fixed_batches={allowed}")
+        with pytest.raises(SettingsError) as error:
+            settings(*given, f"probes.fixed_batches={allowed + 1}")
+        told = f"probes.fixed_batches={allowed + 1}: allowed are up to {allowed} of {batch_size}"
+        assert str(error.value) == f"{told} images"
+
+    def test_dropout_needs_a_hidden_layer_in_the_head(self, settings):
+        assert settings("model.head=linear", "model.dropout=0")
+        with pytest.raises(SettingsError, match=r"dropout=0.5: allowed with model.head=linear is"):
+            settings("model.head=linear", "model.dropout=0.5")
+
     def test_each_bad_value_has_its_line(self, settings):
         with pytest.raises(SettingsError) as error:
             settings("optim.lr=-1", "model.width=0", "model.depth=12")

@@ -14,7 +14,7 @@ _HEARTBEAT_SECONDS = 5.0
 
 
 class Written(Protocol):
-    """What keeps rows."""
+    """A callback whose rows must be on disk before a checkpoint is."""
 
     def write(self) -> None:
         """Write them to the run folder."""

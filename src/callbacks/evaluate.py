@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from src.callbacks.record import Record
-from src.models.evaluation import Batches, evaluate, without_noise
+from src.models.evaluation import BatchSource, evaluate, without_noise
 
 
 class Evaluate(pl.Callback):
@@ -16,7 +16,9 @@ class Evaluate(pl.Callback):
     training data take one pass.
     """
 
-    def __init__(self, record: Record, every: int, train: Batches, test: Batches | None) -> None:
+    def __init__(
+        self, record: Record, every: int, train: BatchSource, test: BatchSource | None
+    ) -> None:
         self.record, self.every, self.train, self.test = record, every, train, test
 
     def on_train_batch_end(

@@ -4,6 +4,7 @@ That is one for shift and landscape, one a layer for the theory, two a Hessian-v
 the curvature, and for activations on CUDA one a row: counting what falls into bins waits.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -200,9 +201,16 @@ def activations(view: View, settings: ProbesSettings) -> list[Row]:
     rows = torch.cat([moments, found.quantiles, found.edges, found.counts], 1).tolist()
     bins = activations_probe.BINS
     return [
-        (*key, *row[:5], row[5 : 6 + bins], [int(count) for count in row[6 + bins :]])
+        (*key, *row[:5], *_histogram(row[5 : 6 + bins], row[6 + bins :]))
         for key, row in zip(keys, rows, strict=True)
     ]
+
+
+def _histogram(edges: list[float], counts: list[float]) -> tuple[Any, Any]:
+    """Return edges and counts; None for both where an activation was not finite."""
+    if math.isnan(edges[0]):
+        return None, None
+    return edges, [int(count) for count in counts]
 
 
 def curvature(view: View, settings: ProbesSettings) -> list[Row]:

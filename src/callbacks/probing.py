@@ -84,7 +84,7 @@ class Probing(pl.Callback):
         values: dict[str, Any] = self.tables[name].scalars(rows)
         if name == "activations":
             for _, layer, module, site, unit, *_, edges, counts in rows:
-                if unit is None and any(counts):
+                if unit is None and counts is not None:
                     values[f"activations/{layer}/{module}/{site}/histogram"] = (edges, counts)
         for logger in trainer.loggers:
             logger.log_metrics(values, trainer.global_step - 1)

@@ -24,7 +24,8 @@ class Record(pl.Callback):
 
     Only a classifier has an accuracy. The rows travel with the checkpoint, so a resumed run neither
     loses nor repeats one. The first step whose loss is not finite is remembered on the device and
-    asked for only when a row is due, so a step costs no synchronisation.
+    asked for only when a row is due, so a step costs no synchronisation; for torchmetrics to
+    validate the labels would be one.
     """
 
     def __init__(self, folder: RunFolder, every: int) -> None:
@@ -55,7 +56,9 @@ class Record(pl.Callback):
         found = {"train/loss": loss}
         if classes := pl_module.classes:
             output, labels = outputs["output"], batch[1]
-            found["train/accuracy"] = multiclass_accuracy(output, labels, classes, average="micro")
+            found["train/accuracy"] = multiclass_accuracy(
+                *(output, labels, classes), average="micro", validate_args=False
+            )
         *values, nonfinite = torch.stack(
             [value.to(loss.dtype) for value in (*found.values(), self._nonfinite)]
         ).tolist()

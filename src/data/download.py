@@ -37,7 +37,7 @@ def fetch_into(root: Path, folder: str, fetch: Callable[[Path], object], remedy:
                 fetch(Path(temporary))
                 Path(temporary, folder).replace(root / folder)
     except (OSError, RuntimeError, HTTPException) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{root / folder} cannot be downloaded ({reason}): {remedy}") from error
+        told = " ".join(str(error).split())
+        raise DataError(f"{root / folder} cannot be downloaded ({told}): {remedy}") from error
     finally:
         socket.setdefaulttimeout(timeout)

@@ -1,15 +1,22 @@
 """What a run is fed with, whatever its data."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from src.data import Batches, Normaliser, evaluation_batches, load
+from src.data.cifar10 import cifar10
+from src.data.dataset import Dataset
+from src.data.digits import digits
 from src.data.linear import FullBatch, linear
+from src.data.loader import Batches, evaluation_batches
+from src.data.mnist import mnist
+from src.data.transforms import Normaliser
+from src.models.evaluation import BatchSource
 from src.settings import (
+    TRAIN_EVAL_IMAGES,
     ColourSettings,
     GreySettings,
     ImageSettings,
@@ -17,9 +24,6 @@ from src.settings import (
     PointsSettings,
     Settings,
 )
-
-TRAIN_EVAL_IMAGES = 10_000
-Set = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Feed:
     """
 
     training: Batches | FullBatch
-    fixed: Set
-    test: Set | None
+    fixed: BatchSource
+    test: BatchSource | None
     classes: int | None
     variant: str
 
@@ -71,18 +75,11 @@ def _images(
     channels_last: bool,
     start: Callable[[], int],
 ) -> Feed:
-    cache = source.cache if isinstance(source, ColourSettings) else None
-    dataset = load(
-        source.name,
-        Path(source.root),
-        source.download,
-        None if cache is None else Path(cache),
-        isinstance(source, GreySettings) and source.binarise,
-    )
+    dataset = _dataset(source)
     normaliser = Normaliser(dataset.mean, dataset.std, source.normalise, channels_last, device)
     images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
 
-    def whole(images: Tensor, labels: Tensor) -> Set:
+    def all_of(images: Tensor, labels: Tensor) -> BatchSource:
         return lambda: evaluation_batches(images, labels, source.batch_size, normaliser)
 
     return Feed(
@@ -96,8 +93,18 @@ def _images(
             augment=isinstance(source, ColourSettings) and source.augment,
             start=start,
         ),
-        fixed=whole(images[:TRAIN_EVAL_IMAGES], labels[:TRAIN_EVAL_IMAGES]),
-        test=whole(dataset.test_images.to(device), dataset.test_labels.to(device)),
+        fixed=all_of(images[:TRAIN_EVAL_IMAGES], labels[:TRAIN_EVAL_IMAGES]),
+        test=all_of(dataset.test_images.to(device), dataset.test_labels.to(device)),
         classes=dataset.classes,
         variant=dataset.variant,
     )
+
+
+def _dataset(source: ImageSettings) -> Dataset:
+    root = Path(source.root)
+    if isinstance(source, GreySettings):
+        return mnist(source.name, root, source.download, source.binarise)
+    assert isinstance(source, ColourSettings)
+    if source.name == "digits":
+        return digits()
+    return cifar10(root, source.download, Path(source.cache) if source.cache else None)

@@ -34,7 +34,7 @@ class Batches:
         """Cut nothing yet.
 
         Args:
-            images: uint8 [N, 3, H, W].
+            images: uint8 [N, C, H, W].
             labels: int64 [N], on the same device.
             batch_size: Images a batch.
             steps: How many batches a whole training takes.
@@ -62,7 +62,7 @@ class Batches:
         return map(self.batch, range(self._start(), self.steps))
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return images, float32 [B, 3, H, W], and labels, int64 [B], of one step from 0."""
+        """Return images, float32 [B, C, H, W], and labels, int64 [B], of one step from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             order = torch.randperm(
@@ -86,7 +86,7 @@ class Batches:
 def evaluation_batches(
     images: Tensor, labels: Tensor, batch_size: int, normaliser: Normaliser
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield all images, float32 [B, 3, H, W], and labels, int64 [B], in order.
+    """Yield all images, float32 [B, C, H, W], and labels, int64 [B], in order.
 
     The last batch may be smaller.
     """

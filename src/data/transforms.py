@@ -39,12 +39,12 @@ class Normaliser:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the batch as float32."""
-        pixels = images.float().mul_(self._scale).add_(self._shift)
-        return pixels.contiguous(memory_format=self._format)
+        pixels = images.to(torch.float32, memory_format=self._format)
+        return pixels.mul_(self._scale).add_(self._shift)
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift each image by up to 4 pixels each way and mirror every second one, at random.
+    """Shift each image by up to 4 pixels each way and mirror it with probability 1/2.
 
     Args:
         images: uint8 [B, C, H, W]. What is shifted in from outside is black.

@@ -12,12 +12,12 @@ from src.models.network import Network
 from src.models.noise import Noise
 from src.models.norms import TRACKING
 
-Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+BatchSource = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
 
 @torch.no_grad()
 def evaluate(
-    model: Network, batches: Batches, passes: int = 1, mean_noise: bool = False
+    model: Network, batches: BatchSource, passes: int = 1, mean_noise: bool = False
 ) -> dict[str, float]:
     """Return a model's ``loss`` and, if it classifies, ``accuracy`` over ``batches()``.
 
@@ -43,7 +43,7 @@ def evaluate(
 
 @contextmanager
 @torch.no_grad()
-def without_noise(model: Network, batches: Batches) -> Iterator[None]:
+def without_noise(model: Network, batches: BatchSource) -> Iterator[None]:
     """Switch the noise off and gather the norms' running statistics anew over ``batches()``.
 
     The statistics gathered in training belong to activations that earlier noise had disturbed;
@@ -79,7 +79,8 @@ def _score(
     loss, count = torch.zeros((), dtype=torch.float64, device=model.device), 0
     accuracy = None
     if model.classes:
-        accuracy = MulticlassAccuracy(model.classes, average="micro").to(model.device)
+        accuracy = MulticlassAccuracy(model.classes, average="micro", validate_args=False)
+        accuracy.to(model.device)
     for index, (inputs, targets) in enumerate(batches):
         model.moment.evaluation = (index, number)
         output = model(inputs)

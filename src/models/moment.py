@@ -40,5 +40,8 @@ class Dropout(torch.nn.Module):
         if not self.training:
             return x
         stream = generator(*self.moment.key("dropout", self.layer), device=x.device)
-        kept = torch.empty_like(x).bernoulli_(1 - self.probability, generator=stream)
-        return x * kept / (1 - self.probability)
+        # CUDA draws others in float64, where a probe must see the mask of the step.
+        kept = torch.empty_like(x, dtype=torch.float32).bernoulli_(
+            1 - self.probability, generator=stream
+        )
+        return x * kept.to(x.dtype) / (1 - self.probability)

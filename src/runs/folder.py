@@ -16,6 +16,7 @@ Row = tuple[int, str, float]
 _log = logging.getLogger(__name__)
 ENDED = ("completed", "diverged")
 CHECKPOINTS = ("resume.ckpt", "resume.previous.ckpt")
+KEPT = ("checkpoints", "probed")  # folders in a run's, true of one training alone
 
 
 @contextmanager
@@ -91,9 +92,10 @@ class RunFolder:
         """Write ``metrics.parquet``: step, name, value."""
         import polars
 
-        schema = {"step": polars.Int64, "name": polars.String, "value": polars.Float64}
+        from src.runs.tables import COLUMNS
+
         with whole(self.path / "metrics.parquet") as temporary:
-            polars.DataFrame(rows, schema, orient="row").write_parquet(temporary)
+            polars.DataFrame(rows, COLUMNS["metrics"], orient="row").write_parquet(temporary)
 
     def final_metrics(self) -> dict[str, float]:
         """Return the last value of each metric; empty where none was written."""
@@ -120,8 +122,10 @@ class RunFolder:
             path.unlink()
 
     def forget(self) -> None:
-        """Delete what an attempt would go on from."""
+        """Delete what an attempt would go on from, and what was kept of those before it."""
         self.remove_checkpoints()
+        for kept in KEPT:
+            shutil.rmtree(self.path / kept, ignore_errors=True)
         (self.path / "status.json").unlink(missing_ok=True)
 
     @contextmanager

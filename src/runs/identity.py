@@ -1,11 +1,11 @@
-"""A run's identity: a hash of every setting that changes the training."""
+"""A run's identity: a hash of every setting that changes the training, or what is evaluated."""
 
 import dataclasses
 import hashlib
 import json
 from typing import Any
 
-from src.settings import NoiseSettings, Settings, Variant
+from src.settings import NoiseSettings, Settings, Variant, VGGSettings
 
 # What only changes where, how often or with what the run is recorded.
 _RECORDING = {
@@ -32,7 +32,7 @@ _WHERE = {"model.normalise_head", "model.normalise_last"}
 
 
 def identity(settings: Settings) -> dict[str, Any]:
-    """Return the settings that change the training, those without effect left out.
+    """Return the settings that change training or evaluation, those without effect left out.
 
     A plain network has no noise and no norm, so cells that differ in those alone are one run.
     """
@@ -45,6 +45,11 @@ def identity(settings: Settings) -> dict[str, Any]:
         del kept["noise"]
     if settings.init.name != "gaussian":
         del kept["init"]["std"]
+    model = settings.model
+    if "placement" in kept.get("noise", {}) and not (settings.variant.norm and model.affine):
+        kept["noise"]["placement"] = "after_affine"  # there is no affine map to be before
+    if isinstance(model, VGGSettings) and model.head == "linear":  # it has no hidden layer
+        kept["model"] |= dict.fromkeys({"normalise_head"} & kept["model"].keys(), True)
     for (group, key), before in _SINCE.items():
         if kept.get(group, {}).get(key) == before:
             del kept[group][key]

@@ -8,8 +8,6 @@ from src.settings import PROBES, Settings
 
 Needs = dict[str, dict[str, Any]]
 
-_OWN_ROWS = ("metrics", "directions")  # lists: each entry has rows of its own
-
 
 def needs(settings: Settings) -> Needs:
     """Return, by probe a command asks for, its cadence and the settings it heeds."""
@@ -22,10 +20,12 @@ def needs(settings: Settings) -> Needs:
 def met(have: Needs, wanted: Needs) -> bool:
     """Tell whether a run that holds ``have`` serves a command that asks for ``wanted``.
 
-    A cadence serves another that is a multiple of it; several metrics or directions serve some of
-    them; all else must be equal.
+    It does where it looked as often and more, at as many metrics, directions, layers and units of
+    the activations and more; all else must be equal.
     """
-    return all(probe in have and _serves(have[probe], asked) for probe, asked in wanted.items())
+    return all(
+        probe in have and _serves(probe, have[probe], asked) for probe, asked in wanted.items()
+    )
 
 
 def merged(have: Needs, wanted: Needs) -> Needs:
@@ -33,17 +33,30 @@ def merged(have: Needs, wanted: Needs) -> Needs:
     both = dict(have)
     for probe, asked in wanted.items():
         old = have.get(probe, asked)
-        held = old | {"every": math.gcd(asked["every"], old["every"])}
-        rows = {
-            key: list(dict.fromkeys([*old.get(key, []), *asked[key]]))
-            for key in _OWN_ROWS
-            if key in asked
-        }
-        both[probe] = (held if _serves(held | rows, asked) else asked) | rows
+        joined = {key: _joined(probe, key, old.get(key), value) for key, value in asked.items()}
+        both[probe] = joined if _serves(probe, joined, old) else joined | {"every": asked["every"]}
     return both
 
 
-def _serves(have: dict[str, Any], asked: dict[str, Any]) -> bool:
-    free = {"every", *(k for k in _OWN_ROWS if set(asked.get(k, ())) <= set(have.get(k, ())))}
-    held, wanted = ({k: v for k, v in side.items() if k not in free} for side in (have, asked))
-    return asked["every"] % have["every"] == 0 and held == wanted
+def _serves(probe: str, have: dict[str, Any], asked: dict[str, Any]) -> bool:
+    return all(
+        _joined(probe, key, have.get(key), value) == have.get(key) for key, value in asked.items()
+    )
+
+
+def _joined(probe: str, key: str, have: Any, asked: Any) -> Any:
+    """Return the least that serves both values of a setting; where nothing does, the asked."""
+    match key:
+        case _ if have is None:
+            return asked
+        case "every":
+            return math.gcd(have, asked)
+        case "metrics" | "directions":
+            return list(dict.fromkeys([*have, *asked]))
+        case "layers" if have and asked:
+            return list(dict.fromkeys([*have, *asked]))
+        case "layers" if probe != "activations":  # one of them is []: all; there, all but the last
+            return []
+        case "units" if probe == "activations":  # the first of one permutation
+            return max(have, asked)
+    return asked

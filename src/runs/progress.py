@@ -17,7 +17,8 @@ class Progress:
         run: Its run.
         state: One of ``STATES``. ``stopped`` by a signal, in good order; ``stale``: begun, but no
             process writes it. An ended run that lacks a probe asked for is ``missing``.
-        step: Steps taken; None before the first attempt.
+        step: Steps taken, or of a diverged run the step that was not finite; None before the first
+            attempt.
         max_steps: Of how many.
         seconds_left: At the pace so far; None where it is not running.
         message: What is to be said of it, in one line.
@@ -48,8 +49,10 @@ def progress(store: RunStore, run: str, wanted: Needs, forced: bool = False) -> 
     if writer and alive:
         return at("running", f"by process {writer.pid} on {writer.host}", _seconds_left(status))
     if done:
-        return at(status["state"], status.get("message"))
-    told: str = status.get("message") or ""
+        failed = [f"probe {p} {told}" for p, told in status.get("probe_failures", {}).items()]
+        told = "; ".join(filter(None, [status.get("message"), *failed]))
+        return at(status["state"], told.partition("\n")[0] or None)
+    told = status.get("message") or ""
     match status.get("state"):
         case "failed":
             return at("failed", told.partition("\n")[0])

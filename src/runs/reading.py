@@ -13,13 +13,12 @@ from polars import Boolean, DataType, Float64, Int64, String
 from polars.exceptions import PolarsError
 
 from src.runs.store import manifest
-from src.runs.tables import COLUMNS as TABLE_COLUMNS
+from src.runs.tables import COLUMNS
 
 _log = logging.getLogger(__name__)
 
-TABLES = TABLE_COLUMNS | {"metrics": {"step": Int64, "name": String, "value": Float64}}
 # The columns there always are; a configuration key, or another entry of status.json, is one more.
-COLUMNS: dict[str, type[DataType]] = {
+RUN_COLUMNS: dict[str, type[DataType]] = {
     "run": String,
     "state": String,
     "step": Int64,
@@ -141,8 +140,8 @@ def read_rows(
             if problems is not None:
                 problems.append(line)
     if not parts:
-        schema = {"run": String} | TABLES[table]
-        return polars.DataFrame(schema=schema).select("run", *(columns or TABLES[table]))
+        schema = {"run": String} | COLUMNS[table]
+        return polars.DataFrame(schema=schema).select("run", *(columns or COLUMNS[table]))
     return polars.concat(parts, how="diagonal_relaxed")
 
 
@@ -170,15 +169,15 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> polars.DataFrame:
-    keys = list(dict.fromkeys([*COLUMNS, *(key for row in rows for key in row)]))
+    keys = list(dict.fromkeys([*RUN_COLUMNS, *(key for row in rows for key in row)]))
     return polars.DataFrame([_column(key, [row.get(key) for row in rows]) for key in keys])
 
 
 def _column(name: str, values: list[Any]) -> polars.Series:
     """Return a column of one type: that of its values, text where they differ."""
     kinds = {type(value) for value in values} - {type(None)}
-    if name in COLUMNS:
-        return polars.Series(name, values, COLUMNS[name], strict=False)
+    if name in RUN_COLUMNS:
+        return polars.Series(name, values, RUN_COLUMNS[name], strict=False)
     if kinds <= {int, float} or len(kinds) == 1:
         return polars.Series(name, values, Float64 if float in kinds else None)
     return polars.Series(name, [None if v is None else str(v) for v in values], String)

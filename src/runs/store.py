@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from src.runs.folder import RunFolder, whole
+from src.runs.folder import KEPT, RunFolder, whole
 from src.runs.lease import Holder, holder, only_writer
 from src.runs.needs import Needs, merged
 
@@ -102,7 +102,7 @@ class RunStore:
             beside.path.rename(final.path)
         # Of the same training they hold still; also where a start before this one got no further.
         if _started(RunFolder(old)) == _started(final):
-            for kept in ("checkpoints", "probed"):
+            for kept in KEPT:
                 if (old / kept).exists() and not (final.path / kept).exists():
                     (old / kept).rename(final.path / kept)
         shutil.rmtree(old, ignore_errors=True)

@@ -20,6 +20,7 @@ def _floats(*names: str) -> _Columns:
 
 
 COLUMNS: dict[str, _Columns] = {
+    "metrics": {"step": Int64, "name": String, "value": Float64},
     "norms": _LAYER | _floats("grad_norm", "update_norm", "weight_norm"),
     "ics": _LAYER
     | _floats("l2", "cosine", "relative", "grad_norm", "grad_norm_after", "weight_norm"),
@@ -48,12 +49,12 @@ class Table:
         self.name, self.path, self.columns = name, folder / f"{name}.parquet", COLUMNS[name]
         self._new: list[DataFrame] | None = None
 
-    def damaged(self) -> bool:
-        """Tell whether the file is there, but is no Parquet file: cut off, say."""
+    def readable(self) -> bool:
+        """Tell whether the file is there and a Parquet file: neither removed nor cut off."""
         try:
-            return self.path.exists() and not polars.read_parquet_schema(self.path)
-        except PolarsError:
-            return True
+            return bool(polars.read_parquet_schema(self.path))
+        except (PolarsError, FileNotFoundError):
+            return False
 
     def start(self, step: int) -> None:
         """Keep the rows of the steps before ``step``, the first of this attempt, and no others."""

@@ -11,7 +11,8 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from src.callbacks import evaluate
 from src.callbacks.checkpoint import Checkpoint
 from src.callbacks.record import Diverged, Record
-from src.data import Batches, Normaliser
+from src.data.loader import Batches
+from src.data.transforms import Normaliser
 from src.models.moment import Moment
 from src.runs.folder import RunFolder
 

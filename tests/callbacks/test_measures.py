@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from src import data, models
+from src import models
 from src.callbacks.measures import MEASURES, View
+from src.data.digits import digits
+from src.data.transforms import Normaliser
 from src.probes import curvature
 from src.probes import landscape as probe
 from src.probes.shift import internal_covariate_shift
@@ -32,9 +34,9 @@ def view(settings, tmp_path):
     small = ("model.depth=11", "model.width=0.04", "probes.precision=float64")
     chosen = settings("data=digits", "model=vgg_noisy", *small)
     model = models.build(chosen, classes=10).double()
-    digits = data.load("digits", tmp_path)
-    images = data.Normaliser(digits.mean, digits.std)(digits.train_images[:16])
-    batch = images.double(), digits.train_labels[:16]
+    dataset = digits()
+    images = Normaliser(dataset.mean, dataset.std)(dataset.train_images[:16])
+    batch = images.double(), dataset.train_labels[:16]
     loss = model.loss(model.network(batch[0]), batch[1])
     loss.backward()
     before = {name: p.detach().clone() for name, p in model.network.named_parameters()}
@@ -144,6 +146,14 @@ class TestRows:
                 assert_equal(rows, {"variance": variances})
                 assert [sum(counts) for counts in rows["counts"]] == [p.numel() for p in parts]
                 assert len(units) == 2 and all(len(row["edges"]) == 129 for row in units)
+
+    def test_what_is_not_finite_has_no_histogram(self, view, table):
+        seen, _ = view
+        images = seen.batch[0].clone()
+        images[0] = torch.nan
+        found = table("activations", replace(seen, batch=(images, seen.batch[1])))
+        assert found["edges"].is_null().all() and found["counts"].is_null().all()
+        assert found["mean"].is_nan().all()
 
     def test_curvature(self, view, table):
         seen, _ = view

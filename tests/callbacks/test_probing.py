@@ -11,10 +11,13 @@ import wandb
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from src import data, models, tracking
+from src import models, tracking
 from src.callbacks import probing
 from src.data import feed
+from src.data.digits import digits
 from src.data.linear import linear
+from src.data.loader import Batches
+from src.data.transforms import Normaliser
 from src.runs.folder import RunFolder
 from src.runs.needs import needs
 from src.settings import VARIANTS
@@ -257,10 +260,10 @@ def test_with_gradient_accumulation_a_step_is_seen_once(settings, tmp_path, monk
         probing, "MEASURES", {"ics": lambda view, _: seen.append((view.step, view.batch[1])) or []}
     )
     chosen = settings(*TINY, "model=vgg", "probes=ics")
-    digits = data.load("digits", tmp_path)
-    normaliser = data.Normaliser(digits.mean, digits.std)
-    batches = data.Batches(
-        digits.train_images, digits.train_labels, 16, steps=6, seed=0, normaliser=normaliser
+    dataset = digits()
+    normaliser = Normaliser(dataset.mean, dataset.std)
+    batches = Batches(
+        dataset.train_images, dataset.train_labels, 16, steps=6, seed=0, normaliser=normaliser
     )
     callback = probing.Probing(RunFolder(tmp_path), {"ics": chosen.probes}, lambda count: [])
     trainer = pytorch_lightning.Trainer(

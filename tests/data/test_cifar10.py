@@ -8,8 +8,8 @@ import torch
 
 import src.data.cifar10_official as cifar10_official
 import src.data.cifar10_parquet as cifar10_parquet
-from src.data import DataError, load
 from src.data.cifar10 import cifar10
+from src.data.dataset import DataError
 
 Writer = Callable[..., Path]
 
@@ -109,15 +109,6 @@ def test_what_was_downloaded_is_read(
 
     monkeypatch.setattr(cifar10_official, "download", download)
     assert len(cifar10(tmp_path / "new").train_images) == 10
-
-
-def test_load_chooses_by_name(write_parquet: Writer, tmp_path: Path):
-    assert load("cifar10", write_parquet(), False, tmp_path).variant.startswith("cifar10")
-    assert load("digits", tmp_path / "absent").variant == "digits"
-    with pytest.raises(
-        ValueError, match="'imagenet': choose cifar10, digits, mnist, fashion_mnist"
-    ):
-        load("imagenet", tmp_path)
 
 
 @pytest.mark.slow

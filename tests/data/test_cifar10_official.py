@@ -13,8 +13,8 @@ import torch
 from torchvision.datasets import CIFAR10
 
 import src.data.download as fetching
-from src.data import DataError
 from src.data.cifar10_official import download, files, read
+from src.data.dataset import DataError
 
 
 def test_batches_are_read_in_order(official: Path, pixels: Callable[[int, int], torch.Tensor]):

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import src.data.cifar10_parquet as cifar10_parquet
-from src.data import DataError
 from src.data.cifar10_parquet import files, read
+from src.data.dataset import DataError
 
 Writer = Callable[..., Path]
 TRAIN = "train-00000-of-00001.parquet"

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from src.data import Normaliser, load
 from src.data import feed as module
+from src.data.digits import digits
 from src.data.feed import feed
+from src.data.transforms import Normaliser
 from src.settings import VARIANTS
 
 
@@ -25,16 +26,16 @@ def test_variants_of_one_seed_see_equal_batches(settings, step):
 
 @pytest.mark.parametrize("normalise", [True, False])
 def test_evaluations_are_of_the_first_training_images_and_of_all_test_images(
-    settings, tmp_path, monkeypatch, normalise
+    settings, monkeypatch, normalise
 ):
     monkeypatch.setattr(module, "TRAIN_EVAL_IMAGES", 100)
     chosen = settings("data=digits", f"data.normalise={str(normalise).lower()}")
     fed = feed(chosen, torch.device("cpu"), False, start=lambda: 0)
-    digits = load("digits", tmp_path)
-    known = Normaliser(digits.mean, digits.std, normalise)
+    dataset = digits()
+    known = Normaliser(dataset.mean, dataset.std, normalise)
     for batches, images, labels in (
-        (fed.fixed, digits.train_images[:100], digits.train_labels[:100]),
-        (fed.test, digits.test_images, digits.test_labels),
+        (fed.fixed, dataset.train_images[:100], dataset.train_labels[:100]),
+        (fed.test, dataset.test_images, dataset.test_labels),
     ):
         given = [torch.cat(parts) for parts in zip(*batches(), strict=True)]
         assert torch.equal(given[0], known(images)) and torch.equal(given[1], labels)

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data import Batches, Normaliser, evaluation_batches
-from src.data.transforms import crop_and_flip
+from src.data.loader import Batches, evaluation_batches
+from src.data.transforms import Normaliser, crop_and_flip
 from src.randomness import generator
 
 COUNT = 50

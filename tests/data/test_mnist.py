@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import src.data.mnist as mnist_files
-from src.data import DataError, load
+from src.data.dataset import DataError
 from src.data.mnist import SOURCES, mnist
 
 NAMES = [
@@ -152,7 +152,7 @@ class TestDownload:
     def test_is_not_tried_over_a_folder_that_is_there(self, tmp_path):
         (tmp_path / "MNIST").mkdir()
         with pytest.raises(DataError, match="MNIST is there, but holds no MNIST: put train-images"):
-            load("mnist", tmp_path, True)
+            mnist("mnist", tmp_path, True)
 
     def test_may_be_forbidden(self, root, tmp_path):
         with pytest.raises(DataError) as error:
@@ -174,9 +174,9 @@ class TestDownload:
             shutil.copytree(root, folder / "MNIST" / "raw")
 
         monkeypatch.setattr(mnist_files, "_fetch", fetch)
-        assert len(load("mnist", tmp_path / "new").train_images) == 9
+        assert len(mnist("mnist", tmp_path / "new").train_images) == 9
         monkeypatch.setattr(mnist_files, "_fetch", None)  # the second time there is no need
-        assert len(load("mnist", tmp_path / "new").test_images) == 4
+        assert len(mnist("mnist", tmp_path / "new").test_images) == 4
 
 
 @pytest.mark.skipif(

@@ -115,6 +115,7 @@ def idle(model: str) -> set[str]:
     """The settings without effect on a model, with an initialisation other than gaussian."""
     family, norm, noise = VARIANTS[model]
     of_noise = ({"noise.per", "noise.passes"} if family == "dln" else set()) if noise else NOISE
+    of_noise = of_noise | (set() if norm else {"noise.placement"})
     return IDLE[norm] | of_noise | {"init.std"} | (set() if norm or noise else WHERE[family])
 
 
@@ -176,6 +177,19 @@ def test_what_changes_the_training_changes_the_name(settings, model):
 def test_the_deviation_of_the_weights_matters_to_gaussians(settings):
     small, large = (settings("init=gaussian", f"init.std={std}") for std in (0.01, 0.1))
     assert run_name(small) != run_name(large)
+
+
+@pytest.mark.parametrize(
+    "idle, where",
+    [
+        ("noise.placement=before_affine", ("model=vgg_noisy", "model.affine=false")),
+        ("noise.placement=before_affine", ("model=dln_noisy", "model.affine=false")),
+        ("model.normalise_head=false", ("model=vgg_bn", "model.head=linear")),
+    ],
+)
+def test_what_has_no_effect_beside_another_setting_leaves_the_name(settings, idle, where):
+    assert run_name(settings(*where)) == run_name(settings(*where, idle))
+    assert run_name(settings(where[0])) != run_name(settings(where[0], idle))
 
 
 def test_variants_are_different_runs(settings):

@@ -48,12 +48,20 @@ HEEDED = {
 }
 
 
+# Those of them that ask for less than there is. All layers are, of the activations, all but one.
+LESS = {
+    "probes.metrics=[euclidean]": {"landscape"},
+    "probes.layers=[1]": {"ics", "theory"},
+    "probes.units=3": {"activations"},
+}
+
+
 @pytest.mark.parametrize("override", HEEDED)
-def test_what_a_probe_heeds_must_be_equal(asked, override):
+def test_what_a_probe_heeds_must_be_there(asked, override):
     have, want = asked("probes=all"), asked("probes=all", override)
     assert {probe for probe in want if have[probe] != want[probe]} == HEEDED[override]
     for probe in want:
-        served = probe not in HEEDED[override] or override == "probes.metrics=[euclidean]"
+        served = probe not in HEEDED[override] or probe in LESS.get(override, ())
         assert met(have, {probe: want[probe]}) == served
 
 
@@ -89,6 +97,27 @@ def test_rows_asked_for_one_by_one_add_up(asked, key):
     assert met(both, one) and met(both, other) and not met(one, both) and not met(one, other)
     together = merged(one, other)
     assert met(together, both) and merged(together, one) == together
+
+
+def test_layers_add_up_and_all_of_them_hold_each(asked):
+    every, one, two, both = (
+        asked("probes=paper_theory", f"probes.layers=[{layers}]")
+        for layers in ("", "2", "5", "5,2")
+    )
+    assert met(both, one) and met(both, two) and not met(one, two)
+    assert met(merged(one, two), both) and merged(merged(one, two), one) == merged(one, two)
+    for have, want in ((every, one), (one, every)):
+        together = merged(have, want)
+        assert met(together, every | {"activations": want["activations"]})
+        assert met(together, one | {"activations": want["activations"]})
+        assert together["activations"] == want["activations"], "the last layer is in no []"
+
+
+def test_units_are_the_first_of_as_many_as_were_asked_for(asked):
+    few, many = (asked("probes=paper_theory", f"probes.units={units}") for units in (3, 8))
+    together = merged(many, few)
+    assert together["activations"] == many["activations"] and together["theory"] == few["theory"]
+    assert met(merged(few, many), many)
 
 
 def test_a_metric_held_stays_when_other_settings_change(asked):

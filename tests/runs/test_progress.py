@@ -48,6 +48,13 @@ def test_an_ended_run_without_a_probe_asked_for_is_missing(store):
     assert (found.state, found.message) == ("missing", "has ended, but lacks probes asked for: ics")
 
 
+def test_of_an_ended_run_the_probes_that_failed_are_told(store):
+    failures = {"ics": "failed at step 0: no memory\nmore"}
+    left(store, state="completed", probes=ICS, probe_failures=failures)
+    found = progress(store, RUN, ICS)
+    assert (found.state, found.message) == ("completed", "probe ics failed at step 0: no memory")
+
+
 def test_of_a_failed_run_the_first_line_is_told(store):
     left(store, state="failed", message="DataError: no images\nsecond line")
     found = progress(store, RUN, {})

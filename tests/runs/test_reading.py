@@ -5,9 +5,9 @@ import pytest
 from polars import col
 
 from src.runs.folder import RunFolder
-from src.runs.reading import COLUMNS, TABLES, read_rows, read_runs
+from src.runs.reading import RUN_COLUMNS, read_rows, read_runs
 from src.runs.store import RunStore
-from src.runs.tables import Table
+from src.runs.tables import COLUMNS, Table
 
 CONFIG = """
 model: {name: vgg_bn, head: 512, width: 0.25}
@@ -54,7 +54,7 @@ class TestReadRuns:
 
     def test_an_empty_folder_has_the_columns_all_the_same(self, tmp_path):
         runs = read_runs(tmp_path)
-        assert runs.table.schema == COLUMNS
+        assert runs.table.schema == RUN_COLUMNS
         assert (len(runs.table), runs.problems, runs.sweeps) == (0, [], {})
 
     def test_no_folder(self, tmp_path):
@@ -148,7 +148,7 @@ class TestReadRows:
 
     def test_rows_of_many_runs(self, root):
         rows = read_rows(root, ["a", "without", "b"], "ics")
-        assert rows.columns == ["run", *TABLES["ics"]]
+        assert rows.columns == ["run", *COLUMNS["ics"]]
         assert rows["run"].to_list() == ["a"] * 4 + ["b"] * 4
         assert rows.filter(run="b")["l2"].to_list() == [2, 2, 4, 4]
 
@@ -157,11 +157,11 @@ class TestReadRows:
         assert rows.to_dicts() == [{"run": "a", "l2": 2.0}, {"run": "b", "l2": 4.0}]
 
     @pytest.mark.parametrize("columns", [None, ["step"]])
-    @pytest.mark.parametrize("table", TABLES)
+    @pytest.mark.parametrize("table", COLUMNS)
     def test_none_has_it(self, root, table, columns):
         rows = read_rows(root, ["without", "gone"], table, columns)
         assert rows.is_empty()
-        assert rows.columns == ["run", *(columns or TABLES[table])]
+        assert rows.columns == ["run", *(columns or COLUMNS[table])]
 
     def test_a_damaged_table_is_named_and_the_rest_is_read(self, root, caplog):
         (root / "a" / "ics.parquet").write_bytes(b"PAR1 cut")

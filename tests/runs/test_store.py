@@ -66,9 +66,14 @@ class TestWriting:
     @pytest.mark.parametrize("restarted", [False, True])
     def test_force_begins_anew_but_not_in_the_midst_of_what_it_began(self, store, restarted):
         train(store, "first", state="running")
-        (store.folder(RUN).path / "resume.ckpt").touch()
+        path = store.folder(RUN).path
+        (path / "resume.ckpt").touch()
+        for kept in ("checkpoints", "probed"):
+            (path / kept).mkdir()
         with store.writing(RUN, {}, force=True, restarted=restarted) as folder:
             assert bool(folder.checkpoints()) == bool(folder.status()) == restarted
+            there = {(path / "checkpoints").exists(), (path / "probed").exists()}
+            assert there == {restarted}
 
     @pytest.mark.parametrize("state", ["completed", "diverged"])
     def test_of_an_ended_run_nothing_is_left_to_do_unless_forced(self, store, state):

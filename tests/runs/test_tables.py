@@ -6,6 +6,7 @@ from src.runs.tables import COLUMNS, Table
 
 LAYER = {"step": Int64, "layer": Int64, "name": String}
 CONTRACT = {
+    "metrics": {"step": Int64, "name": String, "value": Float64},
     "norms": LAYER | dict.fromkeys(["grad_norm", "update_norm", "weight_norm"], Float64),
     "ics": LAYER
     | dict.fromkeys(
@@ -75,12 +76,15 @@ def test_a_table_begun_anew_has_no_old_row(tmp_path):
     assert polars.read_parquet(table.path).rows() == [row(1)]
 
 
-def test_a_table_that_is_not_there_yet_starts_empty_at_any_step(tmp_path):
+def test_a_table_cut_off_or_removed_cannot_be_read(tmp_path):
     table = Table(tmp_path, "curvature")
-    table.start(4)
-    table.add([row(4)])
+    table.start(0)
     table.write()
-    assert polars.read_parquet(table.path).rows() == [row(4)]
+    assert table.readable()
+    table.path.write_bytes(table.path.read_bytes()[:-9])
+    assert not table.readable()
+    table.path.unlink()
+    assert not table.readable()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""Where a run goes on: from which checkpoint, and whether as the same training."""
+
+import logging
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.data.dataset import DataError
+from src.runs.folder import RunFolder
+from src.runs.tables import Table
+
+PLACE = ("device", "threads", "data", "versions")
+"""What of a run's status says where it was trained, and on what."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Damaged(ValueError):
+    """A checkpoint that is not whole, or holds what none of ours does."""
+
+
+def start_from(folder: RunFolder, tables: Sequence[Table]) -> Path | None:
+    """Return the checkpoint to go on from; None, and none is left, where a table of it is lost."""
+    checkpoint = _newest_whole(folder)
+    lost = [table.path for table in tables if not table.readable()]
+    if checkpoint is None or not lost:
+        return checkpoint
+    _log.warning("%s is damaged or gone: the run begins anew", ", ".join(map(str, lost)))
+    folder.remove_checkpoints()
+    return None
+
+
+def compared(
+    name: str, before: Mapping[str, Any], here: Mapping[str, Any], goes_on: bool
+) -> dict[str, Any]:
+    """Compare where a run is trained with where it was before, and return what is to be told of it.
+
+    Elsewhere it is not the same training to the last bit: what goes on there has ``moved``, what
+    does not is ``started`` anew.
+
+    Raises:
+        DataError: If it was begun with other data.
+    """
+    now, then = (
+        {**told, "torch": told.get("versions", {}).get("torch")} for told in (here, before)
+    )
+    keys = ("device", "threads", "data", "torch")
+    changes = {
+        k: f"{k}: {then[k]}, then {now[k]}" for k in keys if then.get(k) not in (None, now[k])
+    }
+    if "data" in changes:
+        told = "give it that data again, or begin it anew with force=true"
+        raise DataError(f"{name} was begun with {then['data']}, not {now['data']}: {told}")
+    if not goes_on:
+        return {"moved": None} | ({"started": time.time()} if changes else {})
+    if changes:
+        told = "no longer to the last bit the run it would have been"
+        _log.warning("%s goes on elsewhere (%s): %s", name, "; ".join(changes.values()), told)
+    return {"moved": "; ".join(filter(None, [before.get("moved"), *changes.values()])) or None}
+
+
+def _newest_whole(folder: RunFolder) -> Path | None:
+    """Return the newest checkpoint that is whole and holds nothing but tensors and plain values.
+
+    Raises:
+        ValueError: If it is another run's.
+    """
+    for path in folder.checkpoints():
+        try:
+            check(path, folder.path.name)
+        except _Damaged as error:
+            _log.warning("%s: the one before it is tried", error)
+            continue
+        return path
+    return None
+
+
+def check(path: Path, run: str) -> None:
+    """Look whether a checkpoint is whole, of a run, and but of tensors and plain values.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip():  # torch does not compare the checksums
+                raise zipfile.BadZipFile
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        named = content.get("run", run)  # one made before they named their run
+    except Exception as error:
+        raise _Damaged(f"{path} is damaged or not ours ({type(error).__name__})") from error
+    if named != run:
+        raise ValueError(f"{path} is a checkpoint of {named}: put this run's back, or remove it")
