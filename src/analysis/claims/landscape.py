@@ -30,40 +30,26 @@ _NAMES = {
 PANELS = ("variation", "predictiveness", "beta")  # its three panels
 
 
-@claim
-def loss_variation(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
-    """Compare the range of losses along the gradient."""
-    return _windowed(cells, "variation", lr, steps, windows)
+def along_gradient(
+    cells: Cells, column: str, lr: float, steps: Steps, windows: Sequence[float]
+) -> Finding:
+    """Compare a column of :func:`along` over all of training, and in its parts."""
+
+    def gap(a: Run, b: Run, window: Window) -> float:
+        return _gap(column, a, b, cells.measured, steps, window)
+
+    def judged(label: str, logs: Mapping[int, float]) -> Component:
+        return ratio(label, f"{_NAMES[column]}, BatchNorm / standard", logs, "less")
+
+    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
+    return over_training(standard, normalised, gap, judged, windows)
 
 
-@claim
-def lipschitz(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
-    """Compare how fast the loss changes along the gradient, at most."""
-    return _windowed(cells, "lipschitz", lr, steps, windows)
-
-
-@claim
-def largest_gradient(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
-    """Compare the largest gradient met on the way, the start included."""
-    return _windowed(cells, "steepest", lr, steps, windows)
-
-
-@claim
-def predictiveness(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
-    """Compare how far the gradient changes along itself, at most."""
-    return _windowed(cells, "predictiveness", lr, steps, windows)
-
-
-@claim
-def beta(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
-    """Compare how fast the gradient changes along itself, at most."""
-    return _windowed(cells, "beta", lr, steps, windows)
-
-
-@claim
-def beta_relative(cells: Cells, lr: float, steps: Steps, windows: Sequence[float]) -> Finding:
-    """Compare the same in the metric that rescaling the layers does not change."""
-    return _windowed(cells, "beta", lr, steps, windows)
+claim(
+    along_gradient,
+    *("loss_variation", "lipschitz", "largest_gradient", "predictiveness"),
+    *("beta", "beta_relative"),
+)
 
 
 @claim
@@ -86,11 +72,13 @@ def beta_each_step(
 
 
 @claim
-def landscape_equal_loss(cells: Cells, lr: float, steps: Steps, within: float) -> Finding:
+def landscape_equal_loss(
+    cells: Cells, lr: float, steps: Steps, within: float, least: int
+) -> Finding:
     """Compare all three not at equal steps but at equal training losses."""
     standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
     return Finding(
-        [compared(cells, column, standard, normalised, steps, within) for column in PANELS]
+        [compared(cells, column, standard, normalised, steps, (within, least)) for column in PANELS]
     )
 
 
@@ -147,7 +135,7 @@ def compared(
     first: Mapping[int, Run],
     second: Mapping[int, Run],
     steps: Steps | None = None,
-    within: float | None = None,
+    equal_loss: tuple[float, int] | None = None,
     window: Window = WHOLE,
 ) -> Component:
     """Judge a column of :func:`along` by the median of its log ratio at each seed.
@@ -158,27 +146,15 @@ def compared(
         first: A run a seed.
         second: What it is paired with.
         steps: Only step sizes in this range, in multiples of LR.
-        within: Compare at training losses no farther apart, in nats; default: at equal steps.
+        equal_loss: Compare at training losses no farther apart than so many nats, with so many
+            steps of the second at least; default: at equal steps.
         window: The part of training.
     """
 
     def gap(a: Run, b: Run) -> float:
-        return _gap(column, a, b, cells.measured, steps, window, within)
+        return _gap(column, a, b, cells.measured, steps, window, equal_loss)
 
     return ratio(_NAMES[column], "BatchNorm / standard", pairs(first, second, gap), "less")
-
-
-def _windowed(
-    cells: Cells, column: str, lr: float, steps: Steps, windows: Sequence[float]
-) -> Finding:
-    def gap(a: Run, b: Run, window: Window) -> float:
-        return _gap(column, a, b, cells.measured, steps, window)
-
-    def judged(label: str, logs: Mapping[int, float]) -> Component:
-        return ratio(label, f"{_NAMES[column]}, BatchNorm / standard", logs, "less")
-
-    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
-    return over_training(standard, normalised, gap, judged, windows)
 
 
 def _gap(
@@ -188,12 +164,12 @@ def _gap(
     measured: Mapping[str, str],
     steps: Steps | None,
     window: Window,
-    within: float | None = None,
+    equal_loss: tuple[float, int] | None = None,
 ) -> float:
     """Return the median log ratio over the steps of a part of training, or over equal losses."""
     first, second = (along(run, measured, steps) for run in (a, b))
     low, high = (share * a.steps for share in window)
     first = first.filter(col("step") >= low, col("step") < high)
-    if within is not None:
-        second = at_equal_loss(a, first, b, second, within)
+    if equal_loss is not None:
+        second = at_equal_loss(a, first, b, second, *equal_loss)
     return median_log_ratio(first, second, column, ["step"])

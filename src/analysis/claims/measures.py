@@ -156,7 +156,9 @@ def median_difference(first: DataFrame, second: DataFrame, column: str, on: Sequ
     return median(both["value"])
 
 
-def at_equal_loss(first: Run, a: DataFrame, second: Run, b: DataFrame, within: float) -> DataFrame:
+def at_equal_loss(
+    first: Run, a: DataFrame, second: Run, b: DataFrame, within: float, least: int
+) -> DataFrame:
     """Return what the second run's probes found where the first had the same training loss.
 
     The loss at a step is the mean of the five records around it; a step without five has none.
@@ -167,6 +169,8 @@ def at_equal_loss(first: Run, a: DataFrame, second: Run, b: DataFrame, within: f
         second: Another.
         b: What its probes found.
         within: How far apart losses may be, in nats.
+        least: At how many different steps of the second there must be one; with fewer, none is
+            taken.
 
     Returns:
         Rows of ``b``, once for each step of ``a`` to which their loss is the nearest, with that as
@@ -177,6 +181,8 @@ def at_equal_loss(first: Run, a: DataFrame, second: Run, b: DataFrame, within: f
         theirs.rename({"step": "second"}), on="loss", strategy="nearest", tolerance=within
     )
     matched = nearest.drop_nulls().select("step", "second")
+    if matched["second"].n_unique() < least:
+        matched = matched.clear()
     return b.rename({"step": "second"}).join(matched, on="second")
 
 

@@ -8,7 +8,10 @@ Judge = Callable[..., Finding]
 CLAIMS: dict[str, Judge] = {}
 
 
-def claim(function: Judge) -> Judge:
-    """Register a function as the claim it is named after; it takes the cells and the settings."""
-    CLAIMS[function.__name__] = function
+def claim(function: Judge, *names: str) -> Judge:
+    """Register what judges some claims, by default the one it is named after.
+
+    It takes the cells and the rule's settings.
+    """
+    CLAIMS.update(dict.fromkeys(names or [function.__name__], function))
     return function

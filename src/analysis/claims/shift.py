@@ -1,7 +1,6 @@
 """BatchNorm does not lower internal covariate shift, as the change of gradients."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from polars import DataFrame, col
@@ -24,50 +23,44 @@ _AT = ["step", "layer"]
 @claim
 def shift_vgg(cells: Cells, lrs: Sequence[float], margin: float) -> Finding:
     """Compare the l2 difference of gradients at each rate."""
-    return _at_each(cells, lrs, partial(_length, "l2", margin, ("vgg", "vgg_bn")))
+    return Finding([_length(cells, "l2", lr, margin) for lr in lrs])
 
 
 @claim
 def shift_relative(cells: Cells, lrs: Sequence[float], margin: float) -> Finding:
     """Compare the l2 difference relative to the gradient's own length."""
-    return _at_each(cells, lrs, partial(_length, "relative", margin, ("vgg", "vgg_bn")))
+    return Finding([_length(cells, "relative", lr, margin) for lr in lrs])
 
 
 @claim
 def shift_vgg_cosine(cells: Cells, lrs: Sequence[float], margin: float) -> Finding:
     """Compare the cosine between the gradients: nearer to 1 is less shift."""
-    return _at_each(cells, lrs, partial(_turn, margin, ("vgg", "vgg_bn")))
+    return Finding([_turn(cells, lr, margin) for lr in lrs])
 
 
 @claim
 def shift_dln(cells: Cells, lrs: Sequence[float], margin: float, cosine_margin: float) -> Finding:
     """Compare both in the deep linear network."""
-    nets = ("dln", "dln_bn")
-    lengths = _at_each(cells, lrs, partial(_length, "l2", margin, nets)).components
-    turns = _at_each(cells, lrs, partial(_turn, cosine_margin, nets)).components
-    return Finding(lengths + turns)
+    lengths = [_length(cells, "l2", lr, margin, family="dln") for lr in lrs]
+    return Finding([*lengths, *(_turn(cells, lr, cosine_margin, family="dln") for lr in lrs)])
 
 
 @claim
-def shift_equal_loss(cells: Cells, lrs: Sequence[float], margin: float, within: float) -> Finding:
+def shift_equal_loss(
+    cells: Cells, lrs: Sequence[float], margin: float, within: float, least: int
+) -> Finding:
     """Compare the l2 difference not at equal steps but at equal training losses."""
 
     def change(a: Run, b: Run) -> float:
         first, second = _shift(a), _shift(b)
-        matched = at_equal_loss(a, first, b, second, within)
+        matched = at_equal_loss(a, first, b, second, within, least)
         return median_log_ratio(first, matched, "l2", _AT)
 
-    def judged(cells: Cells, lr: float) -> Component:
-        standard, normalised = (cells.of(m, optim__lr=lr) for m in ("vgg", "vgg_bn"))
-        return ratio(
-            f"LR {lr:g}",
-            "l2 shift at equal training loss, BatchNorm / standard",
-            pairs(standard, normalised, change),
-            "not less",
-            margin=margin,
-        )
-
-    return _at_each(cells, lrs, judged)
+    what = "l2 shift at equal training loss, BatchNorm / standard"
+    changes = {lr: pairs(*_networks(cells, "vgg", lr), change) for lr in lrs}
+    return Finding(
+        [ratio(f"LR {lr:g}", what, logs, "not less", margin=margin) for lr, logs in changes.items()]
+    )
 
 
 @claim
@@ -75,56 +68,41 @@ def shift_over_training(
     cells: Cells, lr: float, margin: float, cosine_margin: float, windows: Sequence[float]
 ) -> Finding:
     """Compare all three in each part of training."""
-    nets, parts = ("vgg", "vgg_bn"), [*pairwise(windows)]
-    lengths = [
-        _length(column, margin, nets, cells, lr, part)
-        for column in ("l2", "relative")
-        for part in parts
-    ]
-    return Finding([*lengths, *(_turn(cosine_margin, nets, cells, lr, part) for part in parts)])
-
-
-def _at_each(
-    cells: Cells, lrs: Sequence[float], judged: Callable[[Cells, float], Component]
-) -> Finding:
-    return Finding([judged(cells, lr) for lr in lrs])
+    parts = [*pairwise(windows)]
+    lengths = [_length(cells, c, lr, margin, part) for c in ("l2", "relative") for part in parts]
+    return Finding([*lengths, *(_turn(cells, lr, cosine_margin, part) for part in parts)])
 
 
 def _length(
-    column: str,
-    margin: float,
-    nets: tuple[str, str],
     cells: Cells,
+    column: str,
     lr: float,
+    margin: float,
     window: Window = WHOLE,
+    family: str = "vgg",
 ) -> Component:
-    return ratio(
-        f"{column} at LR {lr:g}{_told(window)}",
-        "shift, BatchNorm / standard",
-        pairs(
-            cells.of(nets[0], optim__lr=lr),
-            cells.of(nets[1], optim__lr=lr),
-            lambda a, b: median_log_ratio(_shift(a, window), _shift(b), column, _AT),
-        ),
-        "not less",
-        margin=margin,
-    )
+    def change(a: Run, b: Run) -> float:
+        return median_log_ratio(_shift(a, window), _shift(b), column, _AT)
+
+    label, what = f"{column} at LR {lr:g}{_told(window)}", "shift, BatchNorm / standard"
+    logs = pairs(*_networks(cells, family, lr), change)
+    return ratio(label, what, logs, "not less", margin=margin)
 
 
 def _turn(
-    margin: float, nets: tuple[str, str], cells: Cells, lr: float, window: Window = WHOLE
+    cells: Cells, lr: float, margin: float, window: Window = WHOLE, family: str = "vgg"
 ) -> Component:
-    return difference(
-        f"cosine at LR {lr:g}{_told(window)}",
-        "BatchNorm - standard",
-        pairs(
-            cells.of(nets[0], optim__lr=lr),
-            cells.of(nets[1], optim__lr=lr),
-            lambda a, b: median_difference(_shift(a, window), _shift(b), "cosine", _AT),
-        ),
-        "not greater",
-        margin=margin,
-    )
+    def change(a: Run, b: Run) -> float:
+        return median_difference(_shift(a, window), _shift(b), "cosine", _AT)
+
+    label, what = f"cosine at LR {lr:g}{_told(window)}", "BatchNorm - standard"
+    values = pairs(*_networks(cells, family, lr), change)
+    return difference(label, what, values, "not greater", margin=margin)
+
+
+def _networks(cells: Cells, family: str, lr: float) -> tuple[Mapping[int, Run], Mapping[int, Run]]:
+    """Return a family's standard network and that with BatchNorm, a run a seed."""
+    return cells.of(family, optim__lr=lr), cells.of(f"{family}_bn", optim__lr=lr)
 
 
 def _shift(run: Run, window: Window = WHOLE) -> DataFrame:

@@ -1,8 +1,8 @@
 """BatchNorm trains faster, at rates and with non-linearities that the standard network cannot."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from src.analysis.claims.cells import Cells, pairs
+from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import (
     POINTS,
     accuracy_error,
@@ -20,37 +20,25 @@ from src.analysis.claims.verdict import Finding, difference
 def faster_training(cells: Cells, levels: Sequence[float], lr: float) -> Finding:
     """Compare the steps to each training accuracy at one rate."""
     standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
-    return Finding(
-        [
-            steps_component(
-                f"to {level:.0%}",
-                "ratio of steps, BatchNorm / standard",
-                standard,
-                normalised,
-                level,
-                cells.measured["accuracy"],
-                "less",
-            )
-            for level in levels
-        ]
-    )
+    return _faster(standard, normalised, levels, cells.measured["accuracy"])
 
 
 @claim
 def mlp_faster(cells: Cells, levels: Sequence[float]) -> Finding:
     """Compare the steps to each test accuracy of the sigmoid network."""
-    standard, normalised = cells.of("mlp"), cells.of("mlp_bn")
+    return _faster(cells.of("mlp"), cells.of("mlp_bn"), levels, "val/accuracy")
+
+
+def _faster(
+    standard: Mapping[int, Run],
+    normalised: Mapping[int, Run],
+    levels: Sequence[float],
+    accuracy: str,
+) -> Finding:
+    what = "ratio of steps, BatchNorm / standard"
     return Finding(
         [
-            steps_component(
-                f"to {level:.0%}",
-                "ratio of steps, BatchNorm / standard",
-                standard,
-                normalised,
-                level,
-                "val/accuracy",
-                "less",
-            )
+            steps_component(f"to {level:.0%}", what, standard, normalised, level, accuracy, "less")
             for level in levels
         ]
     )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from src.analysis.claims.result import Component, Verdict
 from src.analysis.claims.rulebook import rules
-from src.analysis.statistics import Bound, Estimate, equivalence, mean
+from src.analysis.statistics import Bound, Estimate, equivalence, holm, mean
 
 Direction = Literal["less", "greater", "not less", "not greater", "equal"]
 
@@ -42,8 +42,8 @@ def difference(
     ``less`` and ``greater`` are supported where the interval lies beyond ``than``, contradicted
     where it lies before it. ``not less`` (``not greater``) is supported where the interval lies
     above ``than - margin`` (below ``than + margin``), contradicted where it lies below (above)
-    ``than``. ``equal`` is supported where two one-sided tests place the mean within ``margin`` of
-    ``than``, contradicted where the interval lies beyond that margin.
+    ``than``. ``equal`` is supported where two one-sided tests, each at half the level, place the
+    mean within ``margin`` of ``than``, contradicted where the interval lies beyond that margin.
 
     Args:
         label: Which part of the claim it is.
@@ -130,7 +130,8 @@ def _verdict(
             holds, fails = low > than - margin, high < than
             null = than if fails else than - margin
         case "equal":
-            tested = equivalence(values, than - margin, than + margin, floor)
+            one_sided = equivalence(values, than - margin, than + margin, floor)
+            tested = None if one_sided is None else min(2 * one_sided, 1.0)  # as the interval is
             if low > than + margin:
                 return "contradicted", p(than + margin)
             if high < than - margin:
@@ -157,28 +158,43 @@ def _under(bound: Bound | None, judged: Component, direction: Direction, than: f
 def concluded(finding: Finding) -> tuple[Verdict, Component | None]:
     """Return a claim's verdict and the component whose numbers stand for it.
 
-    Where every part must hold, that is the weakest of those the verdict rests on. A part without
-    any seed holds nothing; one that no run got far enough to tell of is left out.
+    Where every part must hold, that is the weakest of those the verdict rests on, or the first of
+    those that say the opposite of each other. A part without any seed holds nothing; one that no
+    run got far enough to tell of is left out.
     """
     run = [part for part in finding.components if part.verdict != "not run"]
-    verdicts = {part.verdict for part in run}
+    beyond_chance = _beyond_chance(run)
     if (headline := finding.headline) is not None:
         if not headline.seeds:
             return "not run", None
         opposite = {"supported": "contradicted", "contradicted": "supported"}
-        mixed = opposite.get(headline.verdict) in verdicts
+        mixed = opposite.get(headline.verdict) in {part.verdict for part in beyond_chance}
         return ("mixed" if mixed else headline.verdict), headline
     if not run:
         seen = [part for part in finding.components if part.seeds]
         return ("inconclusive", seen[0]) if seen else ("not run", None)
-    if {"supported", "contradicted"} <= verdicts:
-        return "mixed", run[0]
+    decided = [part for part in beyond_chance if part.verdict in ("supported", "contradicted")]
+    if len({part.verdict for part in decided}) == 2:
+        return "mixed", decided[0]
     complete = all(part.seeds for part in finding.components)
+    verdicts = {part.verdict for part in run}
     verdict = verdicts.pop() if complete and len(verdicts) == 1 else "inconclusive"
     return verdict, max(
         [part for part in run if part.verdict == verdict] or run,
-        key=lambda part: math.inf if part.p is None else part.p,
+        key=lambda part: (min(part.seeds, rules().seeds), math.inf if part.p is None else part.p),
     )
+
+
+def _beyond_chance(parts: Sequence[Component]) -> list[Component]:
+    """Return the parts whose p survives Holm's correction for their number.
+
+    One of many parts says the opposite by chance alone more often than one in twenty times. What
+    holds at either end of what a grid leaves open has no p, and stands.
+    """
+    adjusted = holm({str(place): part.p for place, part in enumerate(parts)}).values()
+    return [
+        part for part, p in zip(parts, adjusted, strict=True) if p is None or p < 1 - rules().level
+    ]
 
 
 def _exp(value: float) -> float:

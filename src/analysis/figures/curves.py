@@ -176,7 +176,6 @@ def draw(ax: Axes, data: DataFrame, hollow: Sequence[float] = ()) -> None:
 
 def draw_band(ax: Axes, data: DataFrame) -> None:
     """Draw one panel's bands: ours filled, the paper's edges dashed."""
-    few = data["variant"].n_unique() <= 2
     for (variant, whose), part in data.group_by("variant", "whose", maintain_order=True):
         colour, marker = look(str(variant)).colour, look(str(variant)).marker
         step, low, high = (part[name].to_numpy() for name in ("step", "low", "high"))
@@ -184,7 +183,7 @@ def draw_band(ax: Axes, data: DataFrame) -> None:
             for edge in (low, high):
                 ax.plot(step, edge, color=colour, lw=0.7, ls=DASHED, alpha=0.7)
         elif whose == OURS:
-            ax.fill_between(step, low, high, color=colour, alpha=0.3 if few else 0.08, lw=0)
+            ax.fill_between(step, low, high, color=colour, alpha=0.3, lw=0)
             for edge in (low, high):
                 every = max(1, len(step) // 7)
                 ax.plot(step, edge, color=colour, lw=1, marker=marker, markevery=every, ms=3)

@@ -58,14 +58,13 @@ def _levels(data: DataFrame) -> list[tuple[str, float]]:
 
 def told(data: DataFrame) -> str:
     """Say each cell's accuracies."""
-    kinds = {"training": "accuracy", "test": "test_accuracy", "minibatches": "minibatch"}
     each = []
     for row in data.iter_rows(named=True):
-        values = [f"{kind} {row[key]:.0f} %" for kind, key in kinds.items() if row[key] is not None]
-        variant = f"{style.look(row['variant']).name}, {row['level']}, LR {row['lr']:g}"
+        kinds = [row[kind] for kind in ("accuracy", "test_accuracy", "minibatch")]
+        values = [f"{value:.0f}" for value in kinds if value is not None]
         values += [f"{row['diverged']} of {row['seeds']} diverged"] if row["diverged"] else []
-        each.append(f"{variant}: {', '.join(values)}")
-    return "; ".join(each) + "."
+        each.append(f"{style.look(row['variant']).name}, {row['level']}: {', '.join(values)}")
+    return f"Training, test and minibatch accuracy in per cent: {'; '.join(each)}."
 
 
 _TEXT = (

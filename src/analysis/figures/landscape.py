@@ -1,10 +1,12 @@
 """The loss along the gradient, over training: Santurkar et al. Fig. 4, 10, 12 and 13."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib.figure
+import polars
 from polars import DataFrame, col
 
 from src.analysis.figures import curves, style
@@ -33,7 +35,6 @@ class Design(NamedTuple):
         sizes: The least and the greatest step size, as multiples of it.
         papers: The names of the paper's curves, by panel.
         progress: A first panel of accuracy or loss, if any.
-        logarithmic: Whether beta spans orders of magnitude.
         metric: ``euclidean``, the papers', or ``relative``.
     """
 
@@ -42,7 +43,6 @@ class Design(NamedTuple):
     sizes: tuple[float, float]
     papers: Mapping[str, str]
     progress: Panel | None
-    logarithmic: bool
     metric: str = "euclidean"
 
 
@@ -102,26 +102,40 @@ def _gather(source: Source, design: Design) -> Gathered | None:
 
 
 def draw(data: DataFrame, design: Design) -> matplotlib.figure.Figure:
-    """Draw the bands and beta, with 2/LR, the edge of stability, as a dotted line."""
+    """Draw a row a network, each beside BatchNorm, with 2/LR, the edge of stability, dotted."""
     titles = sorted(data["panel"].unique(), key=_place)
-    rows = 2 if len(titles) > 3 else 1
-    figure = style.panels(rows, math.ceil(len(titles) / rows), width=9.5, height=2.9)
-    for ax, title in zip(figure.axes, titles, strict=True):
-        part = data.filter(col("panel") == title)
+    norm = list(design.models)[1]
+    others = sorted(set(data["variant"]) - {norm}, key=style.rank) or [norm]
+    several = len(others) > 1
+    figure = style.panels(len(others), len(titles), width=9.5, height=2.0 if several else 2.9)
+    top = dict(zip(titles, figure.axes, strict=False))
+    for ax, (other, title) in zip(figure.axes, itertools.product(others, titles), strict=True):
+        part = data.filter(col("panel") == title, col("variant").is_in([other, norm]))
+        if ax is not top[title]:
+            ax.sharey(top[title])
         if title in (LOSS, GRADIENT):
             curves.draw_band(ax, part)
         else:
             curves.draw(ax, part)
-        ax.set(title=title, xlabel="step")
-        if title == GRADIENT or "loss" in title or (design.logarithmic and title == BETA):
-            style.logarithmic(ax.yaxis)
-        else:
-            ax.set_ylim(bottom=0)
+        if several and title == titles[0]:
+            ax.set_ylabel(style.look(other).name, fontweight="bold")
+        if other == others[-1]:
+            ax.set_xlabel("step")
         if title == BETA and design.metric == "euclidean":
             edge = 2 / data["lr"][0]
             ax.axhline(edge, color="#333333", lw=0.9, ls=":")
             at = ("axes fraction", "data")
             ax.annotate("2/LR", (1.01, edge), xycoords=at, va="center", fontsize="small")
+    for title, ax in top.items():
+        ax.set_title(title)
+        if "accuracy" in title:
+            ax.set_ylim(bottom=0)
+            continue
+        style.logarithmic(ax.yaxis)
+        mine = data.filter(col("panel") == title, col("whose") == style.OURS)
+        most = mine.select(polars.max_horizontal("value", "high").max()).item() or math.inf
+        # Lest one spike of the paper's flatten all of ours.
+        ax.set_ylim(top=min(ax.get_ylim()[1], 10 * most))
     legend(figure, data)
     style.span(figure.axes, data)
     return figure
@@ -141,7 +155,7 @@ def _figure(name: str, title: str, source: str, sweep: str, design: Design, text
         text,
         lambda runs: _gather(runs, design),
         lambda data: draw(data, design),
-        told,
+        lambda data: told(data, [LOSS, GRADIENT]),
     )
 
 
@@ -170,9 +184,9 @@ _READ = (
     "if nothing had been. This is not a band over separately trained runs with several learning "
     "rates, as which it is often reproduced. Bands: from the least to the greatest over the step "
     "sizes, each edge the median over seeds; beta: median and range over seeds. Dashed: the "
-    "paper's edges, one run, at its own steps, cut where our runs end. Where an axis is "
-    "logarithmic, as the paper's of the loss is and of VGG's gradient is not, the height of a band "
-    "is the ratio of its edges. "
+    "paper's edges, one run, at its own steps, cut where our runs end and at ten times our "
+    "greatest value. The axes are logarithmic, as the paper's of the loss is and those of VGG's "
+    "gradient and beta are not: the height of a band is the ratio of its edges. "
 )
 _EDGE = (
     "Dotted: 2/LR, the edge of stability at which full-batch descent hovers, with BatchNorm or "
@@ -189,7 +203,7 @@ FIGURES: Sequence[Figure] = (
         "The landscape of VGG along the gradient",
         "Santurkar et al. 2018, Fig. 4",
         "fig4_landscape",
-        Design(_models("vgg", "bn"), 0.1, (0.5, 4), _FIG4, None, False),
+        Design(_models("vgg", "bn"), 0.1, (0.5, 4), _FIG4, None),
         _READ
         + _EDGE
         + _SMALLEST
@@ -202,7 +216,7 @@ FIGURES: Sequence[Figure] = (
         "The landscape of VGG in a metric that rescaling layers leaves alone",
         "ours, after Santurkar et al. 2018, Fig. 4",
         "fig4_landscape",
-        Design(_models("vgg", "bn"), 0.1, (0.5, 4), {}, None, True, "relative"),
+        Design(_models("vgg", "bn"), 0.1, (0.5, 4), {}, None, "relative"),
         "As Fig. 4, but each layer's step and gradient are measured against the norm of its "
         "weights, so that a network cannot look smooth by having large weights, as BatchNorm lets "
         "it. The step sizes promise the decrease of the loss that those of Fig. 4 promise. To see: "
@@ -215,7 +229,7 @@ FIGURES: Sequence[Figure] = (
         "The landscape of the deep linear network along the gradient",
         "Santurkar et al. 2018, Fig. 10",
         "fig10_landscape_dln",
-        Design(_models("dln", "bn"), 1e-6, (0.01, 30), _FIG10, None, True),
+        Design(_models("dln", "bn"), 1e-6, (0.01, 30), _FIG10, None),
         _READ + _EDGE,
     ),
     _figure(
@@ -223,9 +237,10 @@ FIGURES: Sequence[Figure] = (
         "The landscape of VGG under other norms",
         "Santurkar et al. 2018, Fig. 12",
         "fig5_lp_vgg",
-        Design(_VGG_LP, 0.1, (0.5, 4), {}, _progress(_VGG_LP, 0.1, True), False),
-        "As Fig. 4, for norms that divide by an average l1, l2 or l-infinity norm. To see: whether "
-        "each of them is as smooth as BatchNorm. Bands: each edge the median over seeds. The "
+        Design(_VGG_LP, 0.1, (0.5, 4), {}, _progress(_VGG_LP, 0.1, True)),
+        "As Fig. 4, for norms that divide by an average l1, l2 or l-infinity norm; a row a "
+        "network, each beside BatchNorm, a column of one scale. To see: whether each of them is as "
+        "smooth as BatchNorm. Bands: each edge the median over seeds. The "
         "paper's bands of these networks could not be read off. " + _EDGE + _SMALLEST + WINDOWS,
     ),
     _figure(
@@ -233,8 +248,9 @@ FIGURES: Sequence[Figure] = (
         "The landscape of the deep linear network under other norms",
         "Santurkar et al. 2018, Fig. 13",
         "fig5_lp_dln",
-        Design(_DLN_LP, 1e-6, (0.01, 30), {}, _progress(_DLN_LP, 1e-6, False), True),
-        "As Fig. 10, for the other norms. Bands: each edge the median over seeds. The paper's "
+        Design(_DLN_LP, 1e-6, (0.01, 30), {}, _progress(_DLN_LP, 1e-6, False)),
+        "As Fig. 10, for the other norms; a row a network, each beside BatchNorm, a column of one "
+        "scale. Bands: each edge the median over seeds. The paper's "
         "bands of these networks could not be read off. " + _EDGE + WINDOWS,
     ),
 )

@@ -28,8 +28,8 @@ COLUMNS = (
 DEFAULT = "the default"
 _NAMED = (".name", ".activation")  # settings whose values are told by themselves
 Compared = Callable[[DataFrame], tuple[list[str], polars.Expr]]
-# Percentage points beyond which a cell gives its minibatches' accuracy too.
-_APART = 5
+# Percentage points beyond which a cell gives its minibatches' accuracy, and its seeds' range, too.
+_APART, _SCATTERED = 5, 10
 _VGG = [f"vgg{v}" for v in ("", "_bn", "_noisy", "_plain_noisy", "_l1", "_l2", "_linf")]
 
 
@@ -178,6 +178,8 @@ def _map(ax: Axes, data: DataFrame, rates: Sequence[float], levels: Sequence[str
         late = row["minibatch"]
         if None not in (accuracy, late) and abs(late - accuracy) > _APART:
             text += f"\n({late:.0f})"
+        if accuracy is not None and max(row["high"] - accuracy, accuracy - row["low"]) > _SCATTERED:
+            text += f"\n{row['low']:.0f}-{row['high']:.0f}"
         if accuracy is not None and row["diverged"]:
             text += f"\n{row['diverged']}/{row['seeds']} div."
         ink = "white" if accuracy is not None and accuracy < 55 else "black"
@@ -213,7 +215,8 @@ def told(data: DataFrame) -> str:
 _TEXT = (
     "The median over seeds of the final accuracy on a fixed part of the training images in "
     "evaluation mode, in per cent; in brackets that of the minibatches over the last tenth of "
-    f"training, where it is more than {_APART} points away. Hatched: every run diverged; where "
+    f"training, where it is more than {_APART} points away; below, the range over seeds where one "
+    f"is more than {_SCATTERED} points from the median. Hatched: every run diverged; where "
     "some did, their number is given and the median is of the others. An empty cell was not run. "
     "The papers have no such figure. To see: how wide the region is in which a network trains. "
 )

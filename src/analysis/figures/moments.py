@@ -19,10 +19,10 @@ _SITES = {  # of all layers: where, and what of a distribution
     "distribution, entering the non-linearity": ("after_noise", "distribution"),
 }
 _QUANTITIES = {
-    "mean_step": "change of mean\nin one step",
-    "variance_step": "change of variance\nin one step",
-    "mean_start": "change of mean\nsince the start",
-    "variance_start": "change of variance\nsince the start",
+    "mean_step": "change of mean, in one step",
+    "variance_step": "change of variance, in one step",
+    "mean_start": "change of mean, since the start",
+    "variance_start": "change of variance, since the start",
 }
 
 
@@ -91,7 +91,7 @@ def _gather(source: Source) -> Gathered | None:
     if rows.is_empty():
         return None
     single = rows.filter(col("site") == "after_noise", col("layer").is_in(LAYERS)).drop("site")
-    panel = "layer " + col("layer").cast(str) + ": " + col("quantity")
+    panel = "layer " + col("layer").cast(str) + ": " + col("quantity").replace_strict(_QUANTITIES)
     parts = over_spread(rows), changes(single).with_columns(panel=panel)
     return Gathered(selection, curves.together(points(part, selection) for part in parts))
 
@@ -100,9 +100,10 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
     """Draw the changes of all layers over spread; then, a row a layer, those of single units."""
     single = sorted(set(data["panel"]) - _SITES.keys())
     layers = sorted({int(panel.split(":")[0].split()[1]) for panel in single})
-    rows = [("all layers, over spread", {panel: panel.replace(", ", "\n") for panel in _SITES})]
+    rows = [("all layers, over spread", {panel: panel for panel in _SITES})]
     for layer in layers:
-        rows.append((f"layer {layer}", {f"layer {layer}: {q}": t for q, t in _QUANTITIES.items()}))
+        each = {f"layer {layer}: {quantity}": quantity for quantity in _QUANTITIES.values()}
+        rows.append((f"layer {layer}", each))
     figure = style.panels(len(rows), len(_QUANTITIES), width=9.5, height=2.0)
     grid = iter(figure.axes)
     for place, (row, panels) in enumerate(rows):
@@ -111,7 +112,7 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
             curves.draw(ax, part)
             style.logarithmic(ax.yaxis)
             if place < 2:
-                ax.set_title(title)
+                ax.set_title(title.replace(", ", "\n"))
             if place == len(rows) - 1:
                 ax.set_xlabel("step")
             if panel == next(iter(panels)):
@@ -140,6 +141,6 @@ FIGURES = (
         "median and range over seeds.",
         _gather,
         draw,
-        told,
+        lambda data: told(data, ["mean, before the norm", "mean, entering the non-linearity"]),
     ),
 )

@@ -120,22 +120,20 @@ def _panel(ax: Axes, data: DataFrame, steps: Sequence[int], colour: str) -> None
 
 
 def told(data: DataFrame) -> str:
-    """Say how far the means of each network's distributions lie apart in the course of training."""
+    """Say how far the mean of each network's distribution moves, where it does most."""
     weight = col("density") / col("density").sum().over("layer", "variant", "lr", "step")
     means = (
         data.with_columns(weight=weight)
         .group_by("layer", "variant", "lr", "step")
         .agg(mean=(col("at") * col("weight")).sum())
         .group_by("layer", "variant", "lr")
-        .agg(low=col("mean").min(), high=col("mean").max())
-        .sort("layer", "variant", "lr")
+        .agg(moved=col("mean").max() - col("mean").min())
+        .group_by("variant")
+        .agg(col("moved").max())
+        .sort("variant")
     )
-    each = [
-        f"layer {row['layer']}, {style.look(row['variant']).name} at LR {row['lr']:g}: "
-        f"{row['low']:.2g} to {row['high']:.2g}"
-        for row in means.iter_rows(named=True)
-    ]
-    return f"The mean moves within: {'; '.join(each)}."
+    each = [f"{moved:.2g} for {style.look(variant).name}" for variant, moved in means.iter_rows()]
+    return f"The mean's range over training, in the layer where it is widest: {', '.join(each)}."
 
 
 _TEXT = (

@@ -136,7 +136,9 @@ def _figure(
     name: str, title: str, source: str, design: Design, text: str, sweep: str = ""
 ) -> Figure:
     gather = functools.partial(_gather, design=design)
-    return Figure(name, title, source, sweep or name, text, gather, draw, told)
+    distances = [_title(lr, n, design.quantities[0]) for lr in design.lrs for n in design.layers]
+    say = functools.partial(told, panels=distances)
+    return Figure(name, title, source, sweep or name, text, gather, draw, say)
 
 
 _READ = (

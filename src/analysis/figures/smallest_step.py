@@ -102,15 +102,12 @@ def _curve(ax: Axes, part: DataFrame, colour: tuple[float, ...]) -> None:
 
 
 def told(data: DataFrame) -> str:
-    """Say what beta is with the smallest step size and with the largest alone."""
-    sentences = []
+    """Say what beta is from the smallest step size on and at the largest alone."""
+    each = []
     for (variant, lr), part in data.group_by("variant", "lr", maintain_order=True):
-        first, last = part.row(0, named=True), part.row(-1, named=True)
-        sentences.append(
-            f"{style.look(str(variant)).name} at LR {lr:g}: {first['beta']:.3g} from step size "
-            f"{first['smallest_step']:g} on, {last['beta']:.3g} at {last['smallest_step']:g}."
-        )
-    return " ".join(sentences)
+        first, last = part["beta"][0], part["beta"][-1]
+        each.append(f"{style.look(str(variant)).name} at LR {lr:g} {first:.3g}, {last:.3g}")
+    return f"From the smallest step size on, and at the largest alone: {'; '.join(each)}."
 
 
 FIGURES = (

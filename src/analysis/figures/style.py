@@ -129,8 +129,10 @@ def notes(paper: bool, ended: bool, rates: Sequence[float] = ()) -> Iterator[Lin
 
 
 def span(axes: Iterable[Axes], data: DataFrame) -> None:
-    """Let the step axis of some panels run from 0 to our last step."""
-    last = float(data.filter(col("whose") == OURS)["step"].max() or 1)  # type: ignore[arg-type]
+    """Let the step axis of some panels run from 0 to our last step, or our last window's end."""
+    steps = data.filter(col("whose") == OURS)["step"].to_list()
+    window, last = 2 * min(steps, default=0), max([1, *steps])  # a mean stands at its middle
+    last = math.ceil(last / window) * window if window else last
     for ax in axes:
         ax.set_xlim(-0.01 * last, last * 1.01)
 
@@ -144,12 +146,12 @@ def logarithmic(*axes: Axis) -> None:
         chosen("log")
         axis.set_major_locator(LogLocator(numticks=7))
         axis.set_major_formatter(lambda value, _: _power(value))
-        axis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
         axis.set_minor_formatter(partial(_between_powers, axis))
 
 
 def _between_powers(axis: Axis, value: float, place: int | None) -> str:
-    """Return the label of a tick at two or five times a power, where there are few powers."""
+    """Return the label of a tick between two powers, where there are few powers."""
     low, high = axis.get_view_interval()
     return _power(value) if high < 30 * low else ""
 

@@ -1,5 +1,7 @@
 """How large each part of Theorem 4.1 of Santurkar et al. is at the steps of real training."""
 
+import textwrap
+
 import matplotlib.figure
 from polars import DataFrame, col
 
@@ -8,10 +10,10 @@ from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.training import cells, chosen, legend, points, told
 
 PARTS = {
-    "gradient_ratio": "gradient with BatchNorm\nover without, squared",
-    "factor_weighted": "factor gamma²/sigma²,\nweighted by the gradient",
-    "mean_share": "share of the mean",
-    "correlation_share": "share of the correlation",
+    "gradient_ratio": "squared gradient before BatchNorm / after it",
+    "factor_weighted": "factor gamma²/sigma², weighted by the gradient",
+    "mean_share": "share taken with the mean",
+    "correlation_share": "share taken with the correlation",
 }
 
 
@@ -34,18 +36,22 @@ def _gather(source: Source) -> Gathered | None:
     if rows.is_empty():
         return None
     measured = selection.where(col("run").is_in(rows["run"].unique().to_list()))
-    found = parts(rows).with_columns(panel=col("quantity"))
+    found = parts(rows).with_columns(panel=col("quantity").replace_strict(PARTS))
     return Gathered(measured, points(found, measured))
 
 
 def draw(data: DataFrame) -> matplotlib.figure.Figure:
-    """Draw a panel a part."""
+    """Draw a panel a part; the ratio and its factor have one scale, and so have the shares."""
     figure = style.panels(1, len(PARTS), width=9.5, height=2.6)
-    for ax, (part, title) in zip(figure.axes, PARTS.items(), strict=True):
+    ratio, factor, mean, correlation = figure.axes
+    factor.sharey(ratio)
+    correlation.sharey(mean)
+    for ax, part in zip(figure.axes, PARTS.values(), strict=True):
         curves.draw(ax, data.filter(col("panel") == part))
-        ax.set(title=title, xlabel="step")
-        ax.axhline(1, color="#333333", lw=0.9, ls=":")
+        ax.set(title=textwrap.fill(part, 26), xlabel="step")
         style.logarithmic(ax.yaxis)
+    for ax in (ratio, factor):
+        ax.axhline(1, color="#333333", lw=0.9, ls=":")
     legend(figure, data)
     style.span(figure.axes, data)
     return figure
@@ -59,9 +65,10 @@ FIGURES = (
         "fig4_landscape",
         "By the theorem, which holds with equality, BatchNorm multiplies the squared gradient of a "
         "unit's output by gamma²/sigma² and takes away the share of its mean and that of its "
-        "correlation with the normalised output. The median over layers, then median and range "
-        "over seeds; dotted: 1, a factor that changes nothing, a share that is all. To see: which "
-        "part does the work. No paper has measured this.",
+        "correlation with the normalised output. The first panel is thus the second, less the "
+        "shares of the last two: where these are small the two look alike, and the factor does the "
+        "work. The median over layers, then median and range over seeds; dotted: 1, a factor that "
+        "changes nothing. To see: which part does the work. No paper has measured this.",
         _gather,
         draw,
         told,

@@ -112,28 +112,38 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
     return figure
 
 
-def told(data: DataFrame) -> str:
-    """Say where each curve of ours ends, and where runs diverged."""
-    sentences = []
-    for (panel,), part in data.group_by("panel", maintain_order=True):
-        mine = part.filter(col("whose") == style.OURS).sort("step")
-        last = mine.group_by("variant", "lr", maintain_order=True).last()
+def told(data: DataFrame, panels: Sequence[str] = ()) -> str:
+    """Say in a sentence where our curves end, and in another where runs diverged first.
+
+    Args:
+        data: The figure's.
+        panels: Of which the ends are told; default: of all.
+    """
+    mine = data.filter(col("whose") == style.OURS)
+    mine = mine.filter(col("panel").is_in(panels)) if panels else mine
+    last = []
+    for (panel,), part in mine.sort("step").group_by("panel", maintain_order=True):
+        several = part["lr"].n_unique() > 1
+        ends = part.group_by("variant", "lr").last().sort("variant", "lr")
         values = [
-            f"{style.look(row['variant']).name} at LR {row['lr']:g} {_value(row)}"
-            for row in last.sort("variant", "lr").iter_rows(named=True)
+            f"{_value(row)} for {_name(row['variant'], row['lr'] if several else None)}"
+            for row in ends.iter_rows(named=True)
         ]
-        if values:
-            sentences.append(f"{panel}, at the last step: {', '.join(values)}.")
-    ended = data.filter(col("whose") == curves.ENDED).select("variant", "lr", "step").unique()
-    for variant, lr, step in ended.sort("step").iter_rows():
-        name = style.look(variant).name
-        sentences.append(f"A run of {name} at LR {lr:g} diverged at step {step}.")
-    return " ".join(sentences)
+        last.append(f"{panel} {', '.join(values)}")
+    ended = data.filter(col("whose") == curves.ENDED).group_by("variant", "lr")
+    first = ended.agg(col("step").min()).sort("step", "variant", "lr")
+    diverged = [f"{_name(variant, lr)} at step {step}" for variant, lr, step in first.iter_rows()]
+    sentences = {"At the last step: ": "; ".join(last), "Diverged: ": ", ".join(diverged)}
+    return " ".join(f"{start}{what}." for start, what in sentences.items() if what)
+
+
+def _name(variant: str, lr: float | None) -> str:
+    return style.look(variant).name + ("" if lr is None else f" at LR {lr:g}")
 
 
 def _value(row: Mapping[str, float | None]) -> str:
     if row["value"] is None:
-        return f"from {row['low']:.3g} to {row['high']:.3g}"
+        return f"{row['low']:.3g} to {row['high']:.3g}"
     return f"{row['value']:.3g}"
 
 

@@ -33,6 +33,7 @@ def html(report: Report) -> str:
         cell=_cell,
         marks=words.MARKS,
         key=words.KEY,
+        numbers=words.NUMBERS,
         effect=words.effect,
         parts=words.parts,
         interval=words.interval,

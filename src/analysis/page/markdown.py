@@ -34,7 +34,10 @@ def markdown(report: Report) -> str:
         f"{report.fixed:%Y-%m-%d %H:%M}, some later; claims with runs older than their own rule: "
         f"{report.older}. Made {report.made['when']}.",
         "## Claims",
-        words.KEY,
+        "\n".join(
+            f"- {words.MARKS[verdict]} **{verdict}**: {told}" for verdict, told in words.KEY.items()
+        ),
+        words.NUMBERS,
         _table(heads, claims),
         "## How each was judged",
         *(_judged(r, drawn) for r in report.results),

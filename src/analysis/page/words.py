@@ -14,17 +14,24 @@ MARKS = {
     "inconclusive": "?",
     "not run": DASH,
 }
-KEY = (
-    "Intervals are over seeds, paired, at 95 %. A claim is supported, or contradicted, where its "
-    "interval lies as its rule says: that of the whole, where there is one, and a part that says "
-    "the opposite then makes it mixed; else those of all its parts, mixed where two say the "
-    "opposite of each other. Inconclusive: an interval or a bound leaves it open, a part cannot be "
-    "compared, there are fewer than five paired seeds, or Holm's correction leaves too little. "
-    "Not run: no seed has all that the rule asks for. "
-    "The effect shown is of the whole, or else of the part the verdict rests "
-    "on, of a mixed claim the first; p is of its test, against what the rule compares it with. "
-    "Confirmatory claims were named before the runs and form one family, their p, where it speaks "
-    "for the verdict, corrected by Holm's method; the rest are exploratory."
+KEY = {
+    "supported": "the number lies where the claim's rule says, with its 95 % interval: that of the "
+    "whole, where the claim has one, or else those of all its parts.",
+    "contradicted": "it lies on the other side, likewise.",
+    "mixed": "some part says the opposite of the whole, or of another part, beyond what so many "
+    "parts say by chance (Holm's correction).",
+    "inconclusive": "an interval or a bound leaves it open, a part cannot be compared, there are "
+    "fewer than five paired seeds, or Holm's correction over the confirmatory claims leaves too "
+    "little.",
+    "not run": "no seed has all that the rule asks for.",
+}
+NUMBERS = (
+    "Intervals are over paired seeds. The effect shown is of the whole, or else of the part the "
+    "verdict rests on (of a mixed claim the first); p is of its test, against what the rule "
+    "compares it with. Confirmatory claims were named before the runs and form one family for "
+    "Holm's correction; the rest are exploratory. The hash is of the rules as they are written; "
+    "what was corrected in them, or in the code that judges by them, is in the lab log, and the "
+    "claim it touches has a date of its own."
 )
 
 

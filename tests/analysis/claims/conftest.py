@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from src.analysis.claims import Result, judge, rules
-from src.runs.reading import TABLES, read_runs
+from src.runs.reading import read_runs
+from src.runs.tables import COLUMNS
 
 STEPS = 3000
 CONFIG: dict[str, Any] = {
@@ -74,9 +75,9 @@ class Folder:
         (path / "status.json").write_text(json.dumps(STATUS | dict(status or {})))
         for table, columns in (tables or {}).items():
             frame = polars.DataFrame(columns)
-            missing = {k: t for k, t in TABLES[table].items() if k not in frame.columns}
+            missing = {k: t for k, t in COLUMNS[table].items() if k not in frame.columns}
             frame = frame.with_columns(polars.lit(None, t).alias(k) for k, t in missing.items())
-            frame.select(list(TABLES[table])).write_parquet(path / f"{table}.parquet")
+            frame.select(list(COLUMNS[table])).write_parquet(path / f"{table}.parquet")
         if sweep:
             self.cells.setdefault(sweep, []).append({"overrides": [], "run": name, "probes": {}})
             (self.root / "sweeps").mkdir(exist_ok=True)

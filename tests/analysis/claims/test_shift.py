@@ -98,6 +98,16 @@ class TestEqualLoss:
         equal = folder.judged("shift_equal_loss")
         assert equal.components[0].effect == pytest.approx(1, abs=0.05)
 
+    @pytest.mark.parametrize(("every", "seeds"), [(400, 5), (1000, 0)])
+    def test_a_pair_that_meets_at_few_steps_tells_nothing(self, folder, every, seeds):
+        for seed in folder.seeds:
+            for model, steps in (("vgg", range(0, 3000, 10)), ("vgg_bn", range(0, 3000, every))):
+                ics = {"step": [*steps], "layer": [2] * len(steps), "l2": [1.0] * len(steps)}
+                losses = folder.metric("train/loss", range(0, 3000, 10), [*range(3000, 0, -10)])
+                tables = {"ics": ics, "metrics": losses}
+                folder.write(model, seed, tables, sweep="fig3_ics_vgg")
+        assert folder.judged("shift_equal_loss").seeds == seeds
+
     def test_losses_that_do_not_meet(self, folder):
         for seed in folder.seeds:
             for model, base in (("vgg", 2.0), ("vgg_bn", 0.5)):

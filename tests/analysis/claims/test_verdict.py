@@ -82,8 +82,12 @@ def test_false_positives_of_each_direction_at_five_seeds():
     # At the margin itself a claim that it is not beyond it is false.
     verdicts = [difference("", "", by_seed(x - 2), "not less", margin=2.0).verdict for x in draws]
     assert verdicts.count("supported") / len(draws) <= 0.04
-    verdicts = [difference("", "", by_seed(x / 5 + 2), "equal", margin=2.0).verdict for x in draws]
-    assert verdicts.count("supported") / len(draws) == pytest.approx(0.05, abs=0.02)
+    judged = [difference("", "", by_seed(x / 5 + 2), "equal", margin=2.0) for x in draws]
+    found = [part.verdict == "supported" for part in judged]
+    assert sum(found) / len(draws) == pytest.approx(0.025, abs=0.014)
+    for part, supported in zip(judged, found, strict=True):  # its interval and its p say the same
+        low, high = part.interval
+        assert supported == (low > -2 and high < 2) == (part.p < 0.05 and part.effect < 2)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +135,21 @@ class TestConcluded:
     def test_the_weakest_part_is_shown(self):
         parts = [part("supported", p=p) for p in (0.01, 0.04, 0.02)]
         assert concluded(Finding(parts)) == ("supported", parts[1])
+        parts = [part("inconclusive", 1, None), part("inconclusive", 3, 0.2)]
+        assert concluded(Finding(parts)) == ("inconclusive", parts[1]), "the one of more seeds"
+
+    @pytest.mark.parametrize("p", [0.005, 0.02])
+    def test_an_opposite_part_must_be_more_than_the_chance_of_so_many(self, p):
+        parts = [part("supported", p=0.001), *[part("inconclusive", p=0.5)] * 8]
+        verdict, shown = concluded(Finding([*parts, part("contradicted", p=p)]))
+        expected = "mixed" if 9 * p < 0.05 else "inconclusive"
+        assert (verdict, shown.verdict) == (expected, parts[expected != "mixed"].verdict)
+        finding = Finding([*parts[1:], part("contradicted", p=p)], headline=parts[0])
+        assert concluded(finding)[0] == ("mixed" if 9 * p < 0.05 else "supported")
+
+    def test_an_opposite_part_that_a_grid_decides_has_no_p(self):
+        parts = [part("supported"), part("contradicted", p=None)]
+        assert concluded(Finding(parts)) == ("mixed", parts[0])
 
     def test_a_part_without_a_seed_holds_nothing(self):
         parts = [part("supported"), part("not run", seeds=0)]

@@ -18,10 +18,11 @@ from src.analysis.figures import (
     ridgelines,
     smallest_step,
     step_sizes,
+    style,
     theory,
 )
 from src.analysis.figures.figure import Gathered
-from src.analysis.figures.style import OURS
+from src.analysis.figures.style import OURS, PAPERS
 from src.runs.reading import read_rows, read_runs
 
 BY_NAME = {figure.name: figure for figure in FIGURES}
@@ -65,6 +66,19 @@ def test_the_sigmoid_network_is_drawn_at_the_rate_its_claim_is_judged_at(run, tm
     found = gathered(tmp_path, "ioffe_fig1")
     assert set(found.data["lr"]) == {0.1} and set(found.data["whose"]) == {OURS}
     assert found.selection.setting().startswith("fashion_mnist (the paper: mnist), ")
+
+
+def test_the_percentiles_of_a_sigmoid_are_of_one_unit_of_one_seed(run, tmp_path: Path) -> None:
+    for seed, first in ((0, 5), (1, 2)):  # each seed records units of its own
+        folder = run(tmp_path, "mlp", seed=seed, tables=("metrics", "activations"))
+        path = folder / "activations.parquet"
+        moved = (first + col("unit")).alias("unit")
+        value = (10.0 * seed + first + col("unit")).alias("q50")
+        polars.read_parquet(path).with_columns(moved, value).write_parquet(path)
+    data = gathered(tmp_path, "ioffe_fig1").data
+    mine = data.filter(col("panel") == "input of unit 5 (seed 0), standard, q50")
+    assert set(mine["value"]) == {5.0} and set(mine["seeds"]) == {1}
+    assert not data["panel"].str.contains("seed 1").any()
 
 
 def test_shift_is_what_the_probe_wrote(run: Callable[..., Path], tmp_path: Path) -> None:
@@ -120,6 +134,31 @@ def test_only_the_papers_range_of_step_sizes_is_in_the_band(run, tmp_path: Path)
         .agg(col("grad_diff").max())["grad_diff"]
         .to_list()
     )
+
+
+def test_each_network_is_drawn_beside_batchnorm_alone(run, tmp_path: Path) -> None:
+    for model in ("vgg", "vgg_bn", "vgg_l1", "vgg_linf"):
+        run(tmp_path, model, tables=("metrics", "landscape"))
+    found = gathered(tmp_path, "fig12_landscape_lp")
+    axes = BY_NAME["fig12_landscape_lp"].draw(found.data).axes
+    assert [ax.get_ylabel() for ax in axes[::4]] == ["standard", "l1 norm", "l-infinity norm"]
+    for row, model in enumerate(("vgg", "vgg_l1", "vgg_linf")):
+        colours = {line.get_color() for line in axes[4 * row + 1].lines}
+        assert colours == {style.look(model).colour, style.look("vgg_bn").colour}
+    assert {ax.get_yscale() for ax in axes[3::4]} == {"log"}
+    assert len({ax.get_ylim() for ax in axes[3::4]}) == 1
+
+
+def test_a_spike_of_the_papers_leaves_room_for_ours(run, tmp_path: Path) -> None:
+    config = {"data.name": "linear"}
+    for model in ("dln", "dln_bn"):
+        run(tmp_path, model, 1e-6, config=config, tables=("metrics", "landscape"))
+    data = gathered(tmp_path, "fig10_landscape_dln").data
+    for ax in BY_NAME["fig10_landscape_dln"].draw(data).axes:
+        part = data.filter(col("panel") == ax.get_title())
+        highest = part.group_by("whose").agg(polars.max_horizontal("value", "high").max())
+        most = dict(highest.rows())
+        assert most[OURS] < ax.get_ylim()[1] <= 10.001 * most[OURS] < most[PAPERS]
 
 
 def test_gradient_differences_over_step_sizes() -> None:
@@ -278,6 +317,19 @@ def test_a_map_counts_diverged_runs_and_has_the_median_of_the_others() -> None:
     ]
 
 
+def test_a_map_gives_the_range_over_seeds_where_one_is_far_from_the_others() -> None:
+    finals = DataFrame(
+        [
+            {"variant": "vgg", "lr": lr, "level": "vgg", "state": "completed"}
+            | {"accuracy": accuracy, "test_accuracy": accuracy, "minibatch": accuracy}
+            for lr, accuracies in {0.1: (60.0, 62.0, 69.0), 0.3: (10.0, 10.0, 34.0)}.items()
+            for accuracy in accuracies
+        ]
+    )
+    figure = maps.draw(maps.cells(finals))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["62", "10\n10-34"]
+
+
 def test_a_map_has_the_accuracies_the_runs_ended_with(run, tmp_path: Path) -> None:
     for gain, accuracy in ((0.5, 0.3), (1.0, 0.8)):
         for lr in (0.1, 0.5):
@@ -348,7 +400,7 @@ def test_runs_that_diverged_beside_others_are_counted(run, tmp_path: Path) -> No
     texts = [text.get_text() for ax in dots.draw(data).axes for text in ax.texts]
     assert texts == ["  1/2 div."] * 2
     told = dots.told(data)
-    assert told.count("diverged") == 1 and "LR 0.1: training 80 %" in told
+    assert told.count("diverged") == 1 and "standard, the default: 80, 68" in told
     assert "1 of 2 diverged" in told
 
 
@@ -369,6 +421,16 @@ def test_a_part_of_the_theorem_is_its_median_over_layers() -> None:
         ]
     )
     assert theory.parts(rows)["value"].to_list() == [0.75]
+
+
+def test_small_shares_of_the_theorem_have_an_axis_of_their_own(run, tmp_path: Path) -> None:
+    path = run(tmp_path, "vgg_bn", tables=("metrics", "theory")) / "theory.parquet"
+    share = col("quantity").str.ends_with("_share")
+    small = polars.when(share).then(1e-4 + 1e-8 * col("step")).otherwise(col("value"))
+    polars.read_parquet(path).with_columns(value=small).write_parquet(path)
+    ratio, factor, *shares = theory.draw(gathered(tmp_path, "theory").data).axes
+    assert ratio.get_ylim() == factor.get_ylim() and ratio.get_ylim()[1] >= 1
+    assert all(ax.get_ylim()[1] < 1e-3 for ax in shares)
 
 
 def test_the_relative_metric_has_a_figure_of_its_own(run, tmp_path: Path) -> None:

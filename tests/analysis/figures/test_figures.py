@@ -2,11 +2,13 @@
 
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 import polars
 import pytest
+from polars import DataFrame
 
 from src.analysis.claims import rules
 from src.analysis.figures import FIGURES, Drawn, Figure, Source, drawn, style
@@ -34,6 +36,14 @@ def test_it_is_drawn_with_its_data_beside_it(all_drawn: dict[str, Drawn], name: 
     data = polars.read_csv(io.StringIO(done.csv), infer_schema_length=None)
     assert len(data) > 0 and {"variant", "lr"} <= set(data.columns)
     assert done.alt.startswith(done.figure.title) and len(done.alt) > len(done.figure.title) + 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_words_are_two_sentences_at_most(all_drawn: dict[str, Drawn], name: str) -> None:
+    done = all_drawn[name]
+    told = done.alt.removeprefix(f"{done.figure.title}. ")
+    assert len(re.findall(r"\.(?= |$)", told)) <= 2 and len(told) < 600
+    assert not re.search(r"[a-z]_[a-z]", told)  # a name that only the program knows
 
 
 def test_no_two_figures_share_an_identifier(all_drawn: dict[str, Drawn]) -> None:
@@ -65,7 +75,7 @@ def test_short_numbers_in_a_label_are_not_rounded(all_drawn: dict[str, Drawn]) -
 def test_a_diverged_run_is_in_the_figure_and_in_its_words(all_drawn: dict[str, Drawn]) -> None:
     done = all_drawn["fig2_noise"]
     assert "a run diverged here" in done.svg
-    assert "A run of noise alone at LR 0.1 diverged at step 700." in done.alt
+    assert "Diverged: noise alone at LR 0.1 at step 700." in done.alt
     assert "diverged run,700" in done.csv
 
 
@@ -114,7 +124,12 @@ def test_every_figure_a_claim_names_is_one_of_these() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "labels"),
-    [(1, 1e4, {"1", "10²"}), (1.5, 6, {"2", "5"}), (4.1e4, 5.2e4, {"5·10⁴"})],
+    [
+        (1, 1e4, {"1", "10²"}),
+        (1.5, 6, {"2", "5"}),
+        (0.9, 3.7, {"1", "2", "3"}),
+        (4.1e4, 5.2e4, {"5·10⁴"}),
+    ],
 )
 def test_a_logarithmic_axis_has_labels_however_short_it_is(low, high, labels) -> None:
     with style.styled("test"):
@@ -122,3 +137,14 @@ def test_a_logarithmic_axis_has_labels_however_short_it_is(low, high, labels) ->
         figure.axes[0].plot([0, 1], [low, high])
         style.logarithmic(figure.axes[0].yaxis)
         assert labels <= set(re.findall(r">([^<>\s]+)</text>", style.svg(figure)))
+
+
+@pytest.mark.parametrize(
+    ("steps", "last"),
+    [(range(50, 3000, 100), 3000), ([50, 150, 200], 200), ([0, 100, 299], 299), ([0], 1)],
+    ids=["windows", "windows and evaluations", "probes", "one step"],
+)
+def test_the_step_axis_reaches_the_end_of_training(steps: Sequence[int], last: int) -> None:
+    figure = style.panels(1, 1)
+    style.span(figure.axes, DataFrame({"step": steps, "whose": style.OURS}))
+    assert figure.axes[0].get_xlim() == pytest.approx((-0.01 * last, 1.01 * last))

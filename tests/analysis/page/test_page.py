@@ -143,7 +143,7 @@ def test_runs_that_all_diverged_are_told_of(run, tmp_path: Path) -> None:
         run(tmp_path, model, 0.5, diverged_at=35, tables=("metrics",))
     text = html(compiled(tmp_path))
     assert "2 diverged" in text and "the loss is nan at step 35" in text
-    assert "A run of standard at LR 0.5 diverged at step 35." in text
+    assert "Diverged: standard at LR 0.5 at step 35, BatchNorm at LR 0.5 at step 35." in text
 
 
 @pytest.fixture(scope="module")
