@@ -57,9 +57,17 @@ def shift_equal_loss(
         return median_log_ratio(first, matched, "l2", _AT)
 
     what = "l2 shift at equal training loss, BatchNorm / standard"
-    changes = {lr: pairs(*_networks(cells, "vgg", lr), change) for lr in lrs}
     return Finding(
-        [ratio(f"LR {lr:g}", what, logs, "not less", margin=margin) for lr, logs in changes.items()]
+        [
+            ratio(
+                f"LR {lr:g}",
+                what,
+                pairs(*_networks(cells, "vgg", lr), change),
+                "not less",
+                margin=margin,
+            )
+            for lr in lrs
+        ]
     )
 
 
