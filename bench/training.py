@@ -68,7 +68,7 @@ def by_hand(chosen: Settings) -> tuple[float, list[float]]:
     losses = []
     with step_times() as times:
         for step in range(chosen.max_steps):
-            model.moment.step = step
+            model.clock.step = step
             images, labels = batches.batch(step)
             optimiser.zero_grad()
             loss = torch.nn.functional.cross_entropy(model.network(images), labels)

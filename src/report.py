@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from src.analysis.claims import to_csv, to_json
+from src.analysis.claims import rules, to_csv, to_json
 from src.analysis.page import words
 from src.analysis.page.html import html
 from src.analysis.page.markdown import markdown
@@ -104,6 +104,12 @@ def show(report: Report, console: Console) -> None:
             "confirmatory" if result.confirmatory else "",
         )
     console.print(uncut(table), soft_wrap=True)
+    few = sum(0 < result.seeds < rules().seeds for result in report.results)
+    if few:
+        told = (
+            f"{words.plural(few, 'claim')} left open: a verdict takes {rules().seeds} paired seeds"
+        )
+        console.print(told, highlight=False)
     for problem in report.problems:
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
     drawn = (

@@ -28,7 +28,7 @@ class Evaluate(pl.Callback):
         done = trainer.global_step
         if done % self.every and done < trainer.max_steps:
             return
-        pl_module.moment.step = done
+        pl_module.clock.step = done
         noise = pl_module.settings.noise
         off = pl_module.settings.variant.noise and noise.evaluation == "off"
         undisturbed = without_noise(pl_module, self.train) if off else nullcontext()

@@ -24,7 +24,7 @@ class Noisy(Network):
 
     def between(self, layer: int, units: int, spatial: bool) -> dict[str, nn.Module]:
         """Return noise."""
-        return {f"noise{layer}": make_noise(self.settings.noise, layer, self.moment)}
+        return {f"noise{layer}": make_noise(self.settings.noise, layer, self.clock)}
 
 
 class NormalisedNoisy(Normalised, Noisy):

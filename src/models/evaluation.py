@@ -23,7 +23,7 @@ def evaluate(
 
     The loss is the batches' mean, weighted by their sizes; the accuracy is a fraction.
 
-    Noise stays on, as in training. The model's mode and moment are left as they were.
+    Noise stays on, as in training. The model's mode and clock are left as they were.
 
     Args:
         model: Of any variant.
@@ -82,7 +82,7 @@ def _score(
         accuracy = MulticlassAccuracy(model.classes, average="micro", validate_args=False)
         accuracy.to(model.device)
     for index, (inputs, targets) in enumerate(batches):
-        model.moment.evaluation = (index, number)
+        model.clock.evaluation = (index, number)
         output = model(inputs)
         loss += model.loss(output, targets) * len(targets)
         count += len(targets)
@@ -94,12 +94,12 @@ def _score(
 
 @contextmanager
 def _in_evaluation(model: Network) -> Iterator[None]:
-    training, evaluation = model.training, model.moment.evaluation
+    training, evaluation = model.training, model.clock.evaluation
     model.eval()
     try:
         yield
     finally:
-        model.moment.evaluation = evaluation
+        model.clock.evaluation = evaluation
         model.train(training)
 
 

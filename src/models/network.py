@@ -1,4 +1,4 @@
-"""What every network here shares: the optimiser, the moment of its draws, the training step."""
+"""What every network here shares: the optimiser, the clock of its draws, the training step."""
 
 from collections import OrderedDict
 from typing import Any
@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from src.models.clock import Clock
 from src.models.init import initialise
-from src.models.moment import Moment
 from src.models.norms import hold_statistics
 from src.settings import Settings
 
@@ -40,7 +40,7 @@ class Network(pl.LightningModule):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
-        self.moment = Moment(settings.seed)
+        self.clock = Clock(settings.seed)
 
     def between(self, layer: int, units: int, spatial: bool) -> dict[str, nn.Module]:
         """Return what stands between linear map ``layer`` and its non-linearity, by name."""
@@ -62,7 +62,7 @@ class Network(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Let the random layers draw for this step."""
-        self.moment.step = self.trainer.global_step
+        self.clock.step = self.trainer.global_step
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the minibatch's loss, and the output for whoever records the accuracy."""

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from src.models.moment import Key, Moment
+from src.models.clock import Clock, Key
 from src.randomness import generator
 from src.settings import NoiseSettings
 
@@ -39,7 +39,7 @@ class NoiseShape:
     redrawn: bool = True
 
 
-def make_noise(settings: NoiseSettings, layer: int, moment: Moment) -> "Noise":
+def make_noise(settings: NoiseSettings, layer: int, clock: Clock) -> "Noise":
     """Return the noise of one layer; ``strength`` multiplies all by which it differs from none."""
     r_sigma = settings.r_sigma if settings.r_sigma_is == "std" else settings.r_sigma**0.5
     shape = NoiseShape(
@@ -51,7 +51,7 @@ def make_noise(settings: NoiseSettings, layer: int, moment: Moment) -> "Noise":
         relative=settings.relative,
         redrawn=settings.redraw == "step",
     )
-    return Noise(shape, layer, moment)
+    return Noise(shape, layer, clock)
 
 
 class Noise(nn.Module):
@@ -64,9 +64,9 @@ class Noise(nn.Module):
     drawn but once; with ``off`` set, a passes unchanged.
     """
 
-    def __init__(self, shape: NoiseShape, layer: int, moment: Moment) -> None:
+    def __init__(self, shape: NoiseShape, layer: int, clock: Clock) -> None:
         super().__init__()
-        self.shape, self.layer, self.moment = shape, layer, moment
+        self.shape, self.layer, self.clock = shape, layer, clock
         self.expected = self.off = False
         self._drawn: tuple[object, ...] | None = None
         self._scale = self._shift = torch.empty(0)
@@ -91,7 +91,7 @@ class Noise(nn.Module):
     @torch.inference_mode(False)  # buffers made in an evaluation must serve in training too
     @torch.no_grad()
     def draw(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (s, m), float32, for activations like a; kept until moment or layout changes.
+        """Return (s, m), float32, for activations like a; kept until step or layout changes.
 
         Where it is ``relative``, m is in units of the standard deviation.
         """
@@ -113,8 +113,8 @@ class Noise(nn.Module):
         return self._scale, self._shift
 
     def _key(self) -> Key:
-        moment = self.moment if self.shape.redrawn else Moment(self.moment.seed)
-        return moment.key("noise", self.layer)
+        clock = self.clock if self.shape.redrawn else Clock(self.clock.seed)
+        return clock.key("noise", self.layer)
 
     def _of_units(self, key: Key, a: Tensor) -> tuple[Tensor, Tensor]:
         """Return sigma_j and mu_j, [1, C] or [1, C, 1, 1]."""

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from torch import nn
 
 from src.models.between import Noisy, Normalised, NormalisedNoisy
-from src.models.moment import Dropout
+from src.models.dropout import Dropout
 from src.models.network import ACTIVATIONS, Classifier
 from src.settings import Settings, VGGSettings
 
@@ -46,7 +46,7 @@ class VGG(Classifier):
             modules[f"linear{layer}"] = nn.Linear(inputs, units, bias=not (normed and treated))
             modules |= between | {f"activation{layer}": activation()}
             if model.dropout:
-                modules[f"dropout{layer}"] = Dropout(model.dropout, layer, self.moment)
+                modules[f"dropout{layer}"] = Dropout(model.dropout, layer, self.clock)
             inputs = units
         modules[f"linear{layer + 1}"] = nn.Linear(inputs, classes)
         self.assemble(modules)

@@ -13,7 +13,7 @@ from src.callbacks.checkpoint import Checkpoint
 from src.callbacks.record import Diverged, Record
 from src.data.loader import Batches
 from src.data.transforms import Normaliser
-from src.models.moment import Moment
+from src.models.clock import Clock
 from src.runs.folder import RunFolder
 
 
@@ -29,7 +29,7 @@ class Net(lightning.LightningModule):
     def __init__(self, settings, bad, killed_at):
         super().__init__()
         self.killed_at = killed_at
-        self.settings, self.bad, self.moment = settings, bad, Moment(0)
+        self.settings, self.bad, self.clock = settings, bad, Clock(0)
         self.number = torch.nn.Parameter(torch.zeros(()))
 
     def training_step(self, batch, batch_idx):
@@ -51,7 +51,7 @@ def fit(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(
         evaluate,
         "evaluate",
-        lambda module, *_, **__: {"loss": float(module.moment.step), "accuracy": 1.0},
+        lambda module, *_, **__: {"loss": float(module.clock.step), "accuracy": 1.0},
     )
     folder = RunFolder(tmp_path)
     images, labels = torch.zeros(8, 3, 4, 4, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64)

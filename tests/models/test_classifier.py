@@ -38,7 +38,7 @@ def test_training_step_gives_the_loss_and_detached_output(model):
 
 
 def test_moment_starts_at_the_seed_s_first_step(model):
-    assert (model.moment.seed, model.moment.step, model.moment.evaluation) == (4, 0, None)
+    assert (model.clock.seed, model.clock.step, model.clock.evaluation) == (4, 0, None)
 
 
 def test_forward_takes_images_of_another_precision(settings):
@@ -66,7 +66,7 @@ def test_statistics_held_constant_are_those_that_the_step_leaves(held, name, bat
     """What a probe sees after the step, and what a checkpoint keeps, is what the step had."""
     model = held(f"model={name}", f"model.batch_norm={batch_norm}")
     for step in range(2):
-        model.moment.step = step
+        model.clock.step = step
         model.train()  # as after an evaluation
         loss = model.training_step(BATCH, step)["loss"]
         parameters = list(model.parameters())

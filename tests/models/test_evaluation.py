@@ -34,7 +34,7 @@ def build(settings) -> Callable[..., Classifier]:
     def built(*overrides: str) -> Classifier:
         model = models.build(settings("scale=smoke", "model.depth=11", *overrides), 10).double()
         for number, (images, _) in enumerate(BATCHES):  # running statistics of their own
-            model.moment.step = number
+            model.clock.step = number
             model(images)
         return model
 
@@ -58,7 +58,7 @@ def snapshot(model: Classifier) -> dict[str, object]:
         "modes": [module.training for module in model.modules()],
         "momenta": [getattr(module, "momentum", None) for module in model.modules()],
         "flags": [(m.expected, m.off) for m in model.modules() if isinstance(m, Noise)],
-        "moment": (model.moment.step, model.moment.evaluation),
+        "clock": (model.clock.step, model.clock.evaluation),
         "global": torch.get_rng_state(),
         "gradients": [p.grad for p in model.parameters()],
     }
@@ -82,7 +82,7 @@ def test_equals_a_naive_loop_over_the_images(build, name, batch_norm):
 @pytest.mark.parametrize("name", ["vgg_noisy", "vgg_plain_noisy"])
 def test_noisy_scores_are_means_over_passes_of_fresh_noise(build, name):
     model = build(f"model={name}")
-    model.moment.step = 40
+    model.clock.step = 40
     scores = evaluate(model, lambda: BATCHES, passes=3)
 
     model.eval()
@@ -91,7 +91,7 @@ def test_noisy_scores_are_means_over_passes_of_fresh_noise(build, name):
         counter = iter(range(len(BATCHES)))
 
         def forward(images: Tensor, counter=counter, number=number) -> Tensor:
-            model.moment.evaluation = (next(counter), number)
+            model.clock.evaluation = (next(counter), number)
             return model(images)
 
         single.append(naive(model, forward))
@@ -113,16 +113,16 @@ def test_evaluation_draws_by_step(build):
     model = build("model=vgg_noisy")
     first = evaluate(model, lambda: BATCHES)
     assert evaluate(model, lambda: BATCHES) == first
-    model.moment.step += 1
+    model.clock.step += 1
     assert evaluate(model, lambda: BATCHES)["loss"] != first["loss"]
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("moment", [None, (3, 2)])
+@pytest.mark.parametrize("clock", [None, (3, 2)])
 @pytest.mark.parametrize("name", ["vgg_bn", "vgg_noisy"])
-def test_the_model_is_left_as_it_was(build, name, moment, training):
+def test_the_model_is_left_as_it_was(build, name, clock, training):
     model = build(f"model={name}").train(training)
-    model.moment.step, model.moment.evaluation = 17, moment
+    model.clock.step, model.clock.evaluation = 17, clock
     before = snapshot(model)
     evaluate(model, lambda: BATCHES, passes=2, mean_noise=True)
     assert_unchanged(model, before)

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from src.models import noise as module
-from src.models.moment import Moment
+from src.models.clock import Clock
 from src.models.noise import Noise, NoiseShape, make_noise
 
 SEVERAL_BLOCKS = (5, 64, 32, 33)  # three, the last of them partial
 
 
 def noise(seed: int = 0, step: int = 0, layer: int = 1, **shape: float) -> Noise:
-    return Noise(NoiseShape(**shape), layer, Moment(seed, step))
+    return Noise(NoiseShape(**shape), layer, Clock(seed, step))
 
 
 def drawn(a: Tensor, seed: int = 0, step: int = 0, layer: int = 1, **shape: float) -> Tensor:
@@ -23,11 +23,11 @@ def drawn(a: Tensor, seed: int = 0, step: int = 0, layer: int = 1, **shape: floa
 
 
 def at_evaluation(layer: Noise, a: Tensor, batch: int, number: int) -> Tensor:
-    layer.moment.evaluation = (batch, number)
+    layer.clock.evaluation = (batch, number)
     try:
         return layer(a).clone()
     finally:
-        layer.moment.evaluation = None
+        layer.clock.evaluation = None
 
 
 C = 1.7  # an activation that is the same everywhere
@@ -39,7 +39,7 @@ def y() -> Tensor:
     layer, a = noise(), torch.full((16, 40, 5, 5), C)
     outputs = []
     for step in range(120):
-        layer.moment.step = step
+        layer.clock.step = step
         outputs.append(layer(a))
     return torch.stack(outputs).double()
 
@@ -144,9 +144,9 @@ class TestTheMoment:
     def test_same_step_draws_the_same(self):
         layer = noise(step=3)
         first = layer(self.A)
-        layer.moment.step = 4
+        layer.clock.step = 4
         assert not torch.equal(layer(self.A), first)
-        layer.moment.step = 3
+        layer.clock.step = 3
         assert torch.equal(layer(self.A), first)
         assert torch.equal(noise(step=3)(self.A), first)
 
@@ -258,7 +258,7 @@ class TestShapesAndKinds:
     def test_backward_after_the_next_draw_is_an_error_not_a_wrong_gradient(self):
         layer, a = noise(), torch.randn(3, 2, requires_grad=True)
         y = layer(a)
-        layer.moment.step = 1
+        layer.clock.step = 1
         layer(a)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             y.sum().backward()
@@ -288,13 +288,13 @@ class TestShapesAndKinds:
         with torch.inference_mode():
             evaluated = layer(a).clone()
         assert torch.equal(layer(a.requires_grad_()), evaluated)
-        layer.moment.step = 1
+        layer.clock.step = 1
         layer(a).sum().backward()
 
     def test_an_interrupted_draw_is_drawn_again(self, monkeypatch):
         layer, a = noise(), torch.ones(SEVERAL_BLOCKS)
         layer(a)
-        layer.moment.step = 1
+        layer.clock.step = 1
         real, streams = module.generator, []
 
         def failing(*key: object, **options: object) -> torch.Generator:
@@ -308,7 +308,7 @@ class TestShapesAndKinds:
             with pytest.raises(KeyboardInterrupt):
                 layer(a)
         for step in (0, 1):  # the draw before is gone too: its buffers are half overwritten
-            layer.moment.step = step
+            layer.clock.step = step
             assert torch.equal(layer(a), noise(step=step)(a))
 
 
@@ -350,7 +350,7 @@ class TestGroup:
     @pytest.fixture
     def make(self, settings):
         def made(*overrides: str, layer: int = 1, step: int = 0) -> Noise:
-            return make_noise(settings(*overrides).noise, layer, Moment(0, step))
+            return make_noise(settings(*overrides).noise, layer, Clock(0, step))
 
         return made
 
@@ -422,7 +422,7 @@ class TestGroup:
         )
         layer, outputs = make(*options), []
         for step in range(steps):
-            layer.moment.step = step
+            layer.clock.step = step
             outputs.append(layer(a).clone())
         means = torch.stack(outputs).mean((0, 1))
         layer.expected = True
@@ -437,7 +437,7 @@ class TestDrawnOnce:
     def test_steps_and_evaluations_see_the_draw_of_the_first_step(self):
         layer, first = noise(redrawn=False), noise()(self.A)
         for step in (0, 1, 1000):
-            layer.moment.step = step
+            layer.clock.step = step
             assert torch.equal(layer(self.A), first)
             for batch in range(2):
                 assert torch.equal(at_evaluation(layer, self.A, batch, 1), first)
@@ -446,7 +446,7 @@ class TestDrawnOnce:
         layer = noise(redrawn=False)
         buffers = layer.draw(self.A)
         version = buffers[0]._version
-        layer.moment.step = 9
+        layer.clock.step = 9
         assert layer.draw(self.A)[0] is buffers[0] and buffers[0]._version == version
 
     def test_a_smaller_batch_meets_the_same_units(self):
@@ -467,7 +467,7 @@ class TestDrawnOnce:
         layer.expected = True
         whole = noise(r_mu=0.0, r_sigma=0.0, relative=relative)(self.A)
         torch.testing.assert_close(layer(self.A), whole)
-        layer.moment.step = 5
+        layer.clock.step = 5
         torch.testing.assert_close(layer(self.A), whole)
 
 

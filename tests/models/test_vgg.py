@@ -203,7 +203,7 @@ class TestVariants:
         model = build("model=vgg_noisy")
         noises = [m for m in model.network if isinstance(m, Noise)]
         assert [m.layer for m in noises] == list(range(1, 11))
-        assert all(m.moment is model.moment for m in noises)
+        assert all(m.clock is model.clock for m in noises)
 
     @pytest.mark.parametrize(
         "overrides, std", [(["noise.r_sigma_is=std"], 0.04), (["noise.r_sigma_is=variance"], 0.2)]
@@ -269,7 +269,7 @@ def test_batch_norm_from_scratch_trains_as_torch_s_does(build, name, affine):
         ).double()
         optimiser = model.configure_optimizers()
         for step in range(3):
-            model.moment.step = step
+            model.clock.step = step
             logits = model(images(8, dtype=torch.float64))
             optimiser.zero_grad()
             model.loss(logits, torch.arange(8)).backward()
@@ -300,7 +300,7 @@ def test_dropout_in_the_head_alone_and_by_step(build):
     assert len(dropouts) == 2
     first = model(images())
     assert torch.equal(model(images()), first)
-    model.moment.step = 1
+    model.clock.step = 1
     assert not torch.equal(model(images()), first)
     plain = build("model=vgg").eval()
     assert torch.equal(model.eval()(images()), plain(images()))

@@ -115,7 +115,7 @@ def test_afterwards(probe, trained, values):
     snapshot.check()
     for step in (0, 1):
         for network in (model, twin):
-            network.noise1.moment.step = step
+            network.noise1.clock.step = step
         assert torch.equal(model(batch[0]), twin(batch[0]))
 
 

@@ -124,6 +124,10 @@ class Cells:
         self.used.update({run.name: run for run in found.values()})
         return dict(sorted(found.items()))
 
+    def pair(self, first: str, second: str, **axes: Any) -> tuple[dict[int, Run], dict[int, Run]]:
+        """Return the runs of two variants, each as :meth:`of` does."""
+        return self.of(first, **axes), self.of(second, **axes)
+
     def shared(self, key: str, *models: str) -> list[Any]:
         """Return the values of an axis at which all of some variants were run, in order."""
         by_model = [{r.config.get(key) for r in self.runs if r.model == m} for m in models]

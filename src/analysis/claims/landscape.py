@@ -41,7 +41,7 @@ def along_gradient(
     def judged(label: str, logs: Mapping[int, float]) -> Component:
         return ratio(label, f"{_NAMES[column]}, BatchNorm / standard", logs, "less")
 
-    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
+    standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
     return over_training(standard, normalised, gap, judged, windows)
 
 
@@ -57,7 +57,7 @@ def beta_each_step(
     cells: Cells, lr: float, steps: Sequence[float], windows: Sequence[float]
 ) -> Finding:
     """Compare effective beta at each step size by itself, in each part of training."""
-    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
+    standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
     return Finding(
         [
             replace(
@@ -76,7 +76,7 @@ def landscape_equal_loss(
     cells: Cells, lr: float, steps: Steps, within: float, least: int
 ) -> Finding:
     """Compare all three not at equal steps but at equal training losses."""
-    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
+    standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
     return Finding(
         [compared(cells, column, standard, normalised, steps, (within, least)) for column in PANELS]
     )
@@ -85,7 +85,7 @@ def landscape_equal_loss(
 @claim
 def landscape_dln(cells: Cells, lr: float, steps: Steps) -> Finding:
     """Compare all three in the deep linear network."""
-    standard, normalised = cells.of("dln", optim__lr=lr), cells.of("dln_bn", optim__lr=lr)
+    standard, normalised = cells.pair("dln", "dln_bn", optim__lr=lr)
     return Finding([compared(cells, column, standard, normalised, steps) for column in PANELS])
 
 

@@ -19,8 +19,7 @@ def lp_trains(cells: Cells, levels: Sequence[float], lr: float, margin: float) -
             steps_component(
                 f"{norm} to {level:.0%}",
                 "ratio of steps, lp norm / BatchNorm",
-                cells.of("vgg_bn", optim__lr=lr),
-                cells.of(f"vgg_{norm}", optim__lr=lr),
+                *cells.pair("vgg_bn", f"vgg_{norm}", optim__lr=lr),
                 level,
                 cells.measured["accuracy"],
                 "not greater",
@@ -41,8 +40,7 @@ def lp_trains_dln(cells: Cells, lr: float, margin: float) -> Finding:
                 norm,
                 "final training loss, lp norm / BatchNorm",
                 pairs(
-                    cells.of("dln_bn", optim__lr=lr),
-                    cells.of(f"dln_{norm}", optim__lr=lr),
+                    *cells.pair("dln_bn", f"dln_{norm}", optim__lr=lr),
                     lambda a, b: log(late_loss(b)) - log(late_loss(a)),
                 ),
                 "not greater",

@@ -92,7 +92,7 @@ def _stands(size: str, nets: Sequence[Sequence[float]], first: float) -> bool:
 @claim
 def noisy_final(cells: Cells, lr: float, margin: float) -> Finding:
     """Compare final training accuracies of BatchNorm with and without noise."""
-    normalised, noisy = cells.of("vgg_bn", optim__lr=lr), cells.of("vgg_noisy", optim__lr=lr)
+    normalised, noisy = cells.pair("vgg_bn", "vgg_noisy", optim__lr=lr)
 
     def judged(label: str, accuracy: Callable[[Run], float]) -> Component:
         return difference(
@@ -125,10 +125,7 @@ def stable_distributions(cells: Cells, lr: float, sites: Sequence[str]) -> Findi
 @claim
 def noise_unsettles(cells: Cells, lr: float) -> Finding:
     """Compare the change of what enters the norms, with noise after them and without."""
-    site, normalised, noisy = (
-        "before_norm",
-        *(cells.of(model, optim__lr=lr) for model in ("vgg_bn", "vgg_noisy")),
-    )
+    site, (normalised, noisy) = "before_norm", cells.pair("vgg_bn", "vgg_noisy", optim__lr=lr)
     what = "step-to-step change of mean over spread before the norm, noisy / BatchNorm"
     return Finding([ratio("", what, _drifts(normalised, site, noisy, site), "greater")])
 
@@ -137,7 +134,7 @@ def _against_standard(
     cells: Cells, lr: float, sites: Sequence[str], model: str, name: str, direction: Direction
 ) -> Finding:
     """Compare a variant at each site with what enters the standard network's non-linearity."""
-    standard, other = cells.of("vgg", optim__lr=lr), cells.of(model, optim__lr=lr)
+    standard, other = cells.pair("vgg", model, optim__lr=lr)
     what = f"step-to-step change of mean over spread, {name} / standard"
     return Finding(
         [

@@ -22,7 +22,7 @@ from src.analysis.claims.verdict import Finding, difference
 @claim
 def regularises(cells: Cells, lr: float) -> Finding:
     """Compare test accuracies where the training accuracies are equal."""
-    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
+    standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
     found = difference(
         "",
         "test accuracy at equal training accuracy, BatchNorm - standard, points",

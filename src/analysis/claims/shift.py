@@ -1,6 +1,6 @@
 """BatchNorm does not lower internal covariate shift, as the change of gradients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from polars import DataFrame, col
@@ -62,7 +62,7 @@ def shift_equal_loss(
             ratio(
                 f"LR {lr:g}",
                 what,
-                pairs(*_networks(cells, "vgg", lr), change),
+                pairs(*cells.pair("vgg", "vgg_bn", optim__lr=lr), change),
                 "not less",
                 margin=margin,
             )
@@ -93,7 +93,7 @@ def _length(
         return median_log_ratio(_shift(a, window), _shift(b), column, _AT)
 
     label, what = f"{column} at LR {lr:g}{_told(window)}", "shift, BatchNorm / standard"
-    logs = pairs(*_networks(cells, family, lr), change)
+    logs = pairs(*cells.pair(family, f"{family}_bn", optim__lr=lr), change)
     return ratio(label, what, logs, "not less", margin=margin)
 
 
@@ -104,13 +104,8 @@ def _turn(
         return median_difference(_shift(a, window), _shift(b), "cosine", _AT)
 
     label, what = f"cosine at LR {lr:g}{_told(window)}", "BatchNorm - standard"
-    values = pairs(*_networks(cells, family, lr), change)
+    values = pairs(*cells.pair(family, f"{family}_bn", optim__lr=lr), change)
     return difference(label, what, values, "not greater", margin=margin)
-
-
-def _networks(cells: Cells, family: str, lr: float) -> tuple[Mapping[int, Run], Mapping[int, Run]]:
-    """Return a family's standard network and that with BatchNorm, a run a seed."""
-    return cells.of(family, optim__lr=lr), cells.of(f"{family}_bn", optim__lr=lr)
 
 
 def _shift(run: Run, window: Window = WHOLE) -> DataFrame:

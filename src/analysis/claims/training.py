@@ -19,14 +19,14 @@ from src.analysis.claims.verdict import Finding, difference
 @claim
 def faster_training(cells: Cells, levels: Sequence[float], lr: float) -> Finding:
     """Compare the steps to each training accuracy at one rate."""
-    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
+    standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
     return _faster(standard, normalised, levels, cells.measured["accuracy"])
 
 
 @claim
 def mlp_faster(cells: Cells, levels: Sequence[float]) -> Finding:
     """Compare the steps to each test accuracy of the sigmoid network."""
-    return _faster(cells.of("mlp"), cells.of("mlp_bn"), levels, "val/accuracy")
+    return _faster(*cells.pair("mlp", "mlp_bn"), levels, "val/accuracy")
 
 
 def _faster(
@@ -47,7 +47,7 @@ def _faster(
 @claim
 def trains_at_half(cells: Cells, lr: float) -> Finding:
     """Compare test accuracies at a rate too high for the standard network; tell who trains."""
-    standard, normalised = cells.of("vgg", optim__lr=lr), cells.of("vgg_bn", optim__lr=lr)
+    standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
     gained = pairs(
         standard, normalised, lambda a, b: POINTS * (test_accuracy(b) - test_accuracy(a))
     )
@@ -78,8 +78,7 @@ def saturating_trains(cells: Cells, activations: Sequence[str], lr: float) -> Fi
                 f"{activation}: against the standard network",
                 "final training accuracy, BatchNorm - standard, points",
                 pairs(
-                    cells.of("vgg", **at),
-                    cells.of("vgg_bn", **at),
+                    *cells.pair("vgg", "vgg_bn", **at),
                     lambda a, b: (
                         POINTS * (train_accuracy(b, accuracy) - train_accuracy(a, accuracy))
                     ),

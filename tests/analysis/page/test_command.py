@@ -31,6 +31,7 @@ def test_it_writes_the_page_and_all_beside_it(runs, tmp_path, capsys) -> None:
     for claim in json.loads((out / "claims.json").read_text())["claims"]:
         assert claim["id"] in told
     assert "2 runs, 1 figure drawn" in told
+    assert "left open: a verdict takes 5 paired seeds" in told
 
 
 def test_a_figure_that_is_no_longer_drawn_is_removed_and_other_files_stay(runs, tmp_path) -> None:
