@@ -11,8 +11,9 @@ from typing import Any, cast
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
+from src.catalogue import SCALES, unsuited
 from src.ranges import allowed
-from src.settings import SCALES, Settings, keys, kinds, unsuited
+from src.settings import Settings, keys, kinds
 
 
 def _by_scale(*values: Any, _root_: DictConfig) -> Any:

@@ -15,11 +15,12 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from yaml import YAMLError
 
+from src.catalogue import PROBES
 from src.compose import SettingsError, one_line, saved_settings
 from src.runs.folder import RunFolder, whole
 from src.runs.needs import needs
 from src.runs.tables import Table
-from src.settings import PROBES, Settings
+from src.settings import Settings
 from src.terminal import reason, uncut
 
 _EPILOG = """\

@@ -21,11 +21,11 @@ from rich.console import Console
 from src.analysis.figures import ridgelines
 from src.analysis.page.markdown import summary
 from src.analysis.page.report import compiled
+from src.catalogue import VARIANTS
 from src.report import show, written
 from src.runs.folder import RunFolder, whole
 from src.runs.reading import read_manifests, read_rows, read_runs
 from src.runs.store import RunStore
-from src.settings import VARIANTS
 from src.terminal import reason
 
 _PLACES = ("runs_dir", "data.root", "data.cache")  # settings that only one machine understands

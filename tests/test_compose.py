@@ -4,8 +4,8 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from src.catalogue import VARIANTS
 from src.compose import SettingsError, one_line, settings_of
-from src.settings import VARIANTS
 
 MODELS = "one of " + ", ".join(sorted(VARIANTS))
 NAMES = "one of " + ", ".join(VARIANTS)

@@ -5,9 +5,10 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from src import models
+from src.catalogue import DATA_SETS, INITS, SUITED, VARIANTS
 from src.compose import SettingsError, settings_of
 from src.ranges import allowed, fields
-from src.settings import DATA_SETS, INITS, SUITED, VARIANTS, Settings
+from src.settings import Settings
 
 
 def keys(kind: type) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from src.catalogue import TRAIN_EVAL_IMAGES
 from src.data.cifar10 import cifar10
 from src.data.dataset import Dataset
 from src.data.digits import digits
@@ -16,7 +17,6 @@ from src.data.mnist import mnist
 from src.data.transforms import Normaliser
 from src.models.evaluation import BatchSource
 from src.settings import (
-    TRAIN_EVAL_IMAGES,
     ColourSettings,
     GreySettings,
     ImageSettings,

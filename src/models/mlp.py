@@ -5,9 +5,10 @@ from collections import OrderedDict
 
 from torch import nn
 
+from src.catalogue import IMAGE_SETS
 from src.models.between import Normalised
 from src.models.network import ACTIVATIONS, Classifier
-from src.settings import IMAGE_SETS, MLPSettings, Settings
+from src.settings import MLPSettings, Settings
 
 
 class MLP(Classifier):

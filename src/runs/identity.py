@@ -5,7 +5,8 @@ import hashlib
 import json
 from typing import Any
 
-from src.settings import NoiseSettings, Settings, Variant, VGGSettings
+from src.catalogue import Variant
+from src.settings import NoiseSettings, Settings, VGGSettings
 
 # What only changes where, how often or with what the run is recorded.
 _RECORDING = {

@@ -4,7 +4,8 @@ import dataclasses
 import math
 from typing import Any
 
-from src.settings import PROBES, Settings
+from src.catalogue import PROBES
+from src.settings import Settings
 
 Needs = dict[str, dict[str, Any]]
 

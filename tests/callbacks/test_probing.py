@@ -13,6 +13,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from src import models, tracking
 from src.callbacks import probing
+from src.catalogue import VARIANTS
 from src.data import feed
 from src.data.digits import digits
 from src.data.linear import linear
@@ -20,7 +21,6 @@ from src.data.loader import Batches
 from src.data.transforms import Normaliser
 from src.runs.folder import RunFolder
 from src.runs.needs import needs
-from src.settings import VARIANTS
 from src.training import train
 
 TINY = (

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from src.catalogue import VARIANTS
 from src.data import feed as module
 from src.data.digits import digits
 from src.data.feed import feed
 from src.data.transforms import Normaliser
-from src.settings import VARIANTS
 
 
 @pytest.mark.parametrize("step", [0, 10, 30])

@@ -18,9 +18,10 @@ import yaml
 from src import dashboard
 from src.analysis.claims import rules
 from src.analysis.figures import FIGURES
+from src.catalogue import PROBES
 from src.dashboard import GROUPED_BY, SECTIONS
 from src.runs.lease import only_writer
-from src.settings import PROBES, keys
+from src.settings import keys
 from tests.end_to_end.conftest import ROOT, Command, measured
 from tests.end_to_end.warm import WarmProcess
 from tests.wandb_server import KEY, Run, WandbServer

@@ -1,11 +1,11 @@
 import pytest
 
 from src import models
+from src.catalogue import VARIANTS
 from src.models import between
 from src.models.linear import DeepLinear
 from src.models.mlp import MLP
 from src.models.vgg import VGG
-from src.settings import VARIANTS
 
 CLASSES = {**models._CLASSIFIERS, **models._LINEAR}
 TREATMENTS = {

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from src.catalogue import INITS
 from src.models.init import DISTRIBUTIONS, initialise, scale_to_unit_variance
-from src.settings import INITS
 
 LAYERS = {
     "conv1": lambda: nn.Conv2d(32, 64, 3),

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from src import models
-from src.settings import IMAGE_SETS
+from src.catalogue import IMAGE_SETS
 
 
 @pytest.fixture(scope="module")

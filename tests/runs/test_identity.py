@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from src.catalogue import VARIANTS
 from src.ranges import fields
 from src.runs.identity import identity, run_name
-from src.settings import VARIANTS, Settings
+from src.settings import Settings
 
 # Every setting is in one of these two, with a value other than its default.
 TRAINING = {

@@ -11,10 +11,10 @@ import polars
 from polars import DataFrame, col
 
 from src.analysis.claims.rulebook import Rule, rules
+from src.catalogue import VARIANTS
 from src.runs.folder import ENDED
 from src.runs.identity import without_effect
 from src.runs.reading import Runs, read_rows
-from src.settings import VARIANTS
 
 _ESSENTIAL = ("scale", "seed", "model.name", "optim.lr", "max_steps", "log_every", "eval_every")
 MACHINE = "machine"  # the kind of it, beside the keys

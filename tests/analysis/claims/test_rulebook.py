@@ -5,7 +5,7 @@ import pytest
 from src.analysis.claims import judging, rules
 from src.analysis.claims.registry import CLAIMS
 from src.analysis.claims.rulebook import FILE, Rule
-from src.settings import PROBES
+from src.catalogue import PROBES
 
 SWEEPS = {path.stem: path for path in (Path(__file__).parents[3] / "sweeps").glob("*.yaml")}
 
