@@ -81,6 +81,7 @@ SECTIONS: dict[str, list[Plot]] = {
     "fig11_step_sizes_vgg": [_ALONG[1]],
     "fig11_step_sizes_dln": [_ALONG[1]],
     "smallest_step": [_ALONG[2]],
+    "equal_loss": [*_ALONG, _SHIFT[0]],
     "fig12_landscape_lp": _ALONG,
     "fig13_landscape_lp_dln": _ALONG,
     "ioffe_fig1": [*_ACCURACY[:2], _UNITS[2]],

@@ -52,7 +52,12 @@ def test_the_sweeps_are_those_of_the_argument():
     figures = {"fig1_training", "fig2_noise", "fig3_ics_vgg", "fig3_ics_dln", "fig4_landscape"}
     figures |= {"fig5_lp_vgg", "fig5_lp_dln", "fig8_moments", "fig10_landscape_dln", "ioffe_mlp"}
     others = {"lr_sensitivity", "init_sensitivity", "noise_sensitivity", "saturating", "controls"}
-    assert set(SWEEPS) == figures | others | {"regularisation", "batch_size", "confounds"}
+    assert set(SWEEPS) == figures | others | {
+        "regularisation",
+        "batch_size",
+        "confounds",
+        "equal_loss",
+    }
 
 
 def test_headers_name_the_claims_that_are_judged_on_their_runs():
@@ -113,8 +118,9 @@ class TestProbes:
     @pytest.mark.parametrize(
         "probe, sweeps",
         [
-            ("ics", ["fig3_ics_vgg", "fig3_ics_dln"]),
+            ("ics", ["fig3_ics_vgg", "fig3_ics_dln", "equal_loss"]),
             ("landscape", ["fig4_landscape", "fig5_lp_vgg", "fig10_landscape_dln", "confounds"]),
+            ("landscape", ["equal_loss"]),
             ("activations", ["fig1_training", "fig2_noise", "fig5_lp_vgg", "fig8_moments"]),
             ("theory", ["fig4_landscape"]),
         ],

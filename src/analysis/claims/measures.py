@@ -12,6 +12,7 @@ from src.analysis.claims.cells import Run, pairs
 from src.analysis.claims.result import Component
 from src.analysis.claims.rulebook import rules
 from src.analysis.claims.verdict import Direction, Finding, ratio
+from src.analysis.losses import smoothed
 from src.analysis.statistics import first_reached, steps_ratio
 
 Window = tuple[float, float]  # of training, in fractions of its steps
@@ -161,7 +162,7 @@ def at_equal_loss(
 ) -> DataFrame:
     """Return what the second run's probes found where the first had the same training loss.
 
-    The loss at a step is the mean of the five records around it; a step without five has none.
+    The loss at a step is :func:`smoothed`.
 
     Args:
         first: A run.
@@ -187,8 +188,8 @@ def at_equal_loss(
 
 
 def _losses(run: Run, probed: DataFrame) -> DataFrame:
-    rows = run.metric("train/loss").select("step", loss=col("value").rolling_mean(5, center=True))
-    return rows.drop_nulls().drop_nans().join(probed.select("step").unique(), on="step")
+    losses = smoothed(run.metric("train/loss"))
+    return losses.join(probed.select("step").unique(), on="step")
 
 
 def median(values: polars.Series) -> float:

@@ -2,6 +2,7 @@
 
 from src.analysis.figures import (
     dots,
+    equal_loss,
     landscape,
     maps,
     moments,
@@ -17,7 +18,17 @@ from src.analysis.figures.figure import Drawn, Figure, Source, drawn
 
 __all__ = ["FIGURES", "Drawn", "Figure", "Source", "drawn"]
 
-_CURVES = (training, shift, landscape, moments, step_sizes, smallest_step, sigmoid, theory)
+_CURVES = (
+    training,
+    shift,
+    landscape,
+    equal_loss,
+    moments,
+    step_sizes,
+    smallest_step,
+    sigmoid,
+    theory,
+)
 _FAMILIES = (*_CURVES, ridgelines, maps, dots)
 _ORDER = (
     "fig1_training",
@@ -37,6 +48,7 @@ _ORDER = (
     "fig11_step_sizes_vgg",
     "fig11_step_sizes_dln",
     "smallest_step",
+    "equal_loss",
     "fig12_landscape_lp",
     "fig13_landscape_lp_dln",
     "ioffe_fig1",

@@ -134,7 +134,7 @@ class TestEqualLoss:
                 table = {k: [v for part in found for v in part[k]] for k in found[0]}
                 metrics = folder.metric("train/loss", records, losses)
                 tables = {"landscape": table, "metrics": metrics}
-                folder.write(model, seed, tables, sweep="fig4_landscape")
+                folder.write(model, seed, tables)
 
     @pytest.mark.parametrize(
         ("gap", "verdict"), [(1.0, "inconclusive"), (0.3, "supported"), (3.0, "contradicted")]

@@ -43,10 +43,7 @@ ONE = {0.1: 1.0, 0.01: 1.0}
         ({}, "not run"),
     ],
 )
-@pytest.mark.parametrize(
-    ("claim", "column"),
-    [("shift_vgg", "l2"), ("shift_relative", "relative"), ("shift_equal_loss", "l2")],
-)
+@pytest.mark.parametrize(("claim", "column"), [("shift_vgg", "l2"), ("shift_relative", "relative")])
 def test_sizes(folder, shifted, claim, column, normalised, verdict):
     shifted(VGG, (ONE, normalised), "fig3_ics_vgg", column=column)
     result = folder.judged(claim)
@@ -84,6 +81,15 @@ def test_cosines(folder, shifted, normalised, verdict):
 
 
 class TestEqualLoss:
+    @pytest.mark.parametrize(
+        ("ratio", "verdict"), [(2.0, "supported"), (1.0, "supported"), (0.9, "contradicted")]
+    )
+    def test_verdicts(self, folder, shifted, ratio, verdict):
+        shifted(VGG, (ONE, {0.1: ratio}), "equal_loss")
+        result = folder.judged("shift_equal_loss")
+        assert result.verdict == verdict
+        assert result.effect == pytest.approx(ratio, rel=0.01)
+
     def test_pairs_steps_of_equal_loss(self, folder):
         """The shift is the loss: at equal steps BatchNorm's is lower, at equal losses it is not."""
         for seed in folder.seeds:
@@ -93,7 +99,7 @@ class TestEqualLoss:
                     losses = [3 * math.exp(-rate * step / 1000) for step in steps]
                     ics = {"step": list(steps), "layer": [2] * 300, "l2": losses}
                     tables = {"ics": ics, "metrics": folder.metric("train/loss", steps, losses)}
-                    folder.write(model, seed, tables, sweep="fig3_ics_vgg", optim__lr=lr)
+                    folder.write(model, seed, tables, optim__lr=lr)
         assert folder.judged("shift_vgg").verdict == "contradicted"
         equal = folder.judged("shift_equal_loss")
         assert equal.components[0].effect == pytest.approx(1, abs=0.05)
@@ -105,7 +111,7 @@ class TestEqualLoss:
                 ics = {"step": [*steps], "layer": [2] * len(steps), "l2": [1.0] * len(steps)}
                 losses = folder.metric("train/loss", range(0, 3000, 10), [*range(3000, 0, -10)])
                 tables = {"ics": ics, "metrics": losses}
-                folder.write(model, seed, tables, sweep="fig3_ics_vgg")
+                folder.write(model, seed, tables)
         assert folder.judged("shift_equal_loss").seeds == seeds
 
     def test_losses_that_do_not_meet(self, folder):
@@ -115,7 +121,7 @@ class TestEqualLoss:
                 losses = [base + 0.1 * (step == 0) for step in steps]
                 ics = {"step": list(steps), "layer": [2] * 300, "l2": [1.0] * 300}
                 tables = {"ics": ics, "metrics": folder.metric("train/loss", steps, losses)}
-                folder.write(model, seed, tables, sweep="fig3_ics_vgg")
+                folder.write(model, seed, tables)
         assert folder.judged("shift_equal_loss").verdict == "not run"
 
 
