@@ -158,7 +158,7 @@ def make_run(
             size = (
                 rough * (0.1 + early) * drawn.uniform(0.7, 1.4) * (1e4 if network == "dln" else 1)
             )
-            ics.append((step, layer, f"layer{layer}", size, cosine, size, 1.0, 1.0, 1.0))
+            ics.append((step, layer, f"layer{layer}", size, cosine, size / 2, 2.0, 2.0, 1.0))
         spike = 1 + 3 * rough * (drawn.uniform() < 0.1)
         for multiple in STEP_SIZES[network]:
             eta, grad = multiple * lr, rough * (1 + early)

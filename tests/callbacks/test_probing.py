@@ -1,5 +1,7 @@
 """When a network is probed, in real trainings of tiny networks."""
 
+from contextlib import contextmanager
+
 import polars
 import pytest
 import pytorch_lightning
@@ -52,38 +54,50 @@ def test_with_gradient_accumulation_a_step_is_seen_once(settings, tmp_path, monk
     assert all(torch.equal(seen[i][1], batches.batch(2 * i + 1)[1]) for i in range(3))
 
 
+@contextmanager
+def killed_after(step):
+    real = probing.Probing.on_train_batch_end
+
+    def killed(self, trainer, *arguments):
+        real(self, trainer, *arguments)
+        if trainer.global_step == step:
+            raise RuntimeError("killed")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr(probing.Probing, "on_train_batch_end", killed)
+        yield
+
+
 @pytest.mark.parametrize("model", ["vgg_bn", "dln_noisy", "mlp_bn"])
 def test_a_killed_and_resumed_run_has_the_rows_of_one_never_killed(run, monkeypatch, model):
     probes = ("probes=paper", "probes.every=2", "max_steps=5", "checkpoint_every=2")
     probes = (f"model={model}", *probes)
     whole = run("whole", *probes)
-    real = probing.Probing.on_train_batch_end
+    with killed_after(4):
+        run("killed", *probes)
+    trained_again, real = [], probing.Probing.on_train_batch_end
 
-    def killed(self, trainer, *arguments):
+    def seen(self, trainer, *arguments):
+        trained_again.append(trainer.global_step)
         real(self, trainer, *arguments)
-        if trainer.global_step == 4:
-            raise RuntimeError("killed")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(probing.Probing, "on_train_batch_end", killed)
-        with pytest.raises(RuntimeError, match="killed"):
-            run("killed", *probes)
+    monkeypatch.setattr(probing.Probing, "on_train_batch_end", seen)
     resumed = run("killed", *probes)
+    assert trained_again == [3, 4, 5]
     for name in ("ics", "landscape", "activations", "norms", "metrics"):
         assert table(whole, name).equals(table(resumed, name), null_equal=True)
     assert same(trained(whole), trained(resumed))
 
 
-def test_a_run_begun_with_other_probes_begins_anew(run, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(probing.Probing, "write", lambda self: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            run("run", "probes=none", "checkpoint_every=2")
+def test_a_run_begun_with_other_probes_begins_anew(run, tmp_path):
+    with killed_after(3):
+        run("run", "probes=none", "checkpoint_every=2")
+    assert RunFolder(tmp_path / "run").checkpoints()
     folder = run("run", "probes=ics")
     assert set(table(folder, "ics")["step"]) == {0, 1, 2}
 
 
-def test_two_failures_are_both_told(run, monkeypatch):
+def test_every_failure_is_told(run, monkeypatch):
     def broken(view, settings):
         raise ValueError("by a test")
 

@@ -77,12 +77,13 @@ class TestTheClock:
         _, m = noise(n_mu=0.0, r_mu=1.0).draw(torch.zeros(1, 6))
         assert m.mul(2**16).squeeze().tolist() == [-9677, -61745, 43129, 37983, -52677, -35711]
 
-    def test_the_global_stream_is_neither_read_nor_moved(self, global_state_untouched):
-        state = torch.get_rng_state()
+    def test_the_global_stream_is_neither_read_nor_moved(self):
         first = drawn(self.A)
-        torch.manual_seed(7)
-        assert torch.equal(drawn(self.A), first)
-        torch.set_rng_state(state)
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            before = torch.get_rng_state()
+            assert torch.equal(drawn(self.A), first)
+            assert torch.equal(torch.get_rng_state(), before)
 
 
 class TestDrawnOnce:
@@ -109,11 +110,9 @@ class TestDrawnOnce:
         torch.testing.assert_close(part, whole[:2])
 
     def test_layers_and_seeds_differ(self):
-        drawn = [
-            noise(seed, 0, layer, redrawn=False)(self.A) for seed in (0, 1) for layer in (1, 2)
-        ]
-        for i, one in enumerate(drawn):
-            assert not any(torch.equal(one, other) for other in drawn[:i])
+        seen = [noise(seed, 0, n, redrawn=False)(self.A) for seed in (0, 1) for n in (1, 2)]
+        for i, one in enumerate(seen):
+            assert not any(torch.equal(one, other) for other in seen[:i])
 
     @pytest.mark.parametrize("relative", [False, True])
     def test_expected_it_is_each_unit_s_own_mean_and_scale(self, relative):

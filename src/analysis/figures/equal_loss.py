@@ -24,23 +24,23 @@ PANELS = {
     BETA: "effective beta",
     SHIFT: "shift (l2), median over layers",
 }
-COLUMNS = ("panel", "variant", "loss", "value", "low", "high", "seeds")
+COLUMNS = ("panel", "variant", "lr", "loss", "value", "low", "high", "seeds")
 
 
 def by_loss(values: DataFrame, losses: DataFrame) -> DataFrame:
     """Return the median and range over seeds of each run's median at each training loss.
 
     Args:
-        values: ``panel``, ``variant``, ``run``, ``step`` and ``value``, which may be infinite.
+        values: ``panel``, ``variant``, ``lr``, ``run``, ``step``, ``value``; it may be infinite.
         losses: ``run``, ``step`` and ``loss``; here it is taken to the tenth of a nat.
     """
     binned = losses.with_columns(loss=(col("loss") / BIN).round() * BIN)
     runs = (
         values.join(binned, on=["run", "step"])
-        .group_by("panel", "variant", "run", "loss")
+        .group_by("panel", "variant", "lr", "run", "loss")
         .agg(col("value").median())
     )
-    return over_seeds(runs, ["panel", "variant", "loss"]).select(COLUMNS)
+    return over_seeds(runs, ["panel", "variant", "lr", "loss"]).select(COLUMNS)
 
 
 def _along(source: Source, selection: Selection) -> DataFrame:
@@ -55,7 +55,7 @@ def _along(source: Source, selection: Selection) -> DataFrame:
 def _shift(source: Source, selection: Selection) -> DataFrame:
     """Return Definition 2.1's length, as the median over the layers that have one."""
     rows = source.rows(selection, "ics", ["step", "layer", "l2"], col("layer") >= 2)
-    middle = rows.group_by("run", "variant", "step").agg(value=col("l2").median())
+    middle = rows.group_by("run", "variant", "lr", "step").agg(value=col("l2").median())
     return middle.with_columns(panel=polars.lit(SHIFT))
 
 
@@ -63,7 +63,7 @@ def _gather(source: Source) -> Gathered | None:
     selection = chosen(source, cells(["vgg", "vgg_bn"], [0.1]))
     if selection is None:
         return None
-    wanted = ["panel", "variant", "run", "step", "value"]
+    wanted = ["panel", "variant", "lr", "run", "step", "value"]
     parts = [_along(source, selection), _shift(source, selection)]
     values = polars.concat([part.select(wanted) for part in parts]).drop_nulls("value")
     records = source.rows(selection, "metrics", ["step", "value"], col("name") == "train/loss")

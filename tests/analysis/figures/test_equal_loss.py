@@ -17,9 +17,10 @@ def test_each_run_counts_once_at_each_tenth_of_a_nat() -> None:
     }
     steps = [(run, step, *at) for run, found in seen.items() for step, at in enumerate(found)]
     rows = DataFrame(steps, ["run", "step", "loss", "value"], orient="row")
-    values = rows.drop("loss").with_columns(panel=polars.lit("p"), variant=polars.lit("vgg"))
+    keys = {"panel": "p", "variant": "vgg", "lr": 0.1}
+    values = rows.drop("loss").with_columns(polars.lit(value).alias(k) for k, value in keys.items())
     found = equal_loss.by_loss(values, rows.drop("value"))
-    assert found.drop("panel", "variant").rows() == [
+    assert found.drop(*keys).rows() == [
         (pytest.approx(1.0), 6.0, 3.0, 9.0, 2),
         (pytest.approx(2.0), 7.0, 7.0, 7.0, 1),  # at half a nat it lies beyond all
     ]
@@ -58,7 +59,7 @@ def test_it_draws_what_the_probes_found_at_the_loss_around_their_step(run, tmp_p
 )
 def test_it_says_how_the_networks_compare_where_they_can_be(losses, told) -> None:
     rows = [
-        (panel, variant, loss, 4.0 if variant == "vgg" else 2.0, 0.0, 9.0, 5)
+        (panel, variant, 0.1, loss, 4.0 if variant == "vgg" else 2.0, 0.0, 9.0, 5)
         for panel in equal_loss.PANELS
         for variant, found in losses.items()
         for loss in found

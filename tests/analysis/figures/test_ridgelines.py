@@ -42,4 +42,7 @@ def test_activations_are_probed_in_pairs_of_steps(every: int) -> None:
     first = ridgelines.probed(steps[::-1])
     assert first == list(range(0, 299, max(2, every)))
     assert all(step + 1 in steps for step in first)
+
+
+def test_the_last_step_is_probed_without_a_pair() -> None:
     assert ridgelines.probed([0, 1, 299]) == [0, 299]
