@@ -241,6 +241,7 @@ class TestTheCommitted:
             cited = [claims[claim] for _, claim, _, _ in NUMBER.findall(point)]
             assert cited, point
             assert set(re.findall(r"\*([a-z ]+)\*[^*]", point)) == {c.verdict for c in cited}, point
+            assert ("†" in point) is any(claim.older_than_rule for claim in cited), point
             drawn = re.findall(r"\]\(results/figures/(\w+)\.svg\)", point)
             assert set(drawn) == {claim.figure for claim in cited}, point
         for target in re.findall(r"\]\(([\w./]+)", FINDINGS.read_text()):

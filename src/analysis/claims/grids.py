@@ -101,6 +101,8 @@ def _only(bounds: Set[Bound | None]) -> Bound | None:
 def _spanned(part: Component, least: Component, most: Component, verdict: Verdict) -> Component:
     """Return a part with the interval from its least to its most, or its bound with the bound's."""
     if part.bound:
-        return replace(least if part.bound == "at least" else most, p=None, verdict=verdict)
+        end = least if part.bound == "at least" else most
+        alike = len(set(end.values.values())) == 1  # what is uncertain then is the grid's end
+        return replace(end, interval=None if alike else end.interval, p=None, verdict=verdict)
     interval = (least.interval[0], most.interval[1]) if least.interval and most.interval else None
     return replace(part, interval=interval, p=None, verdict=verdict)

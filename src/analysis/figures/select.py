@@ -1,6 +1,7 @@
 """Which runs a figure is made of: equal in all but what the figure compares."""
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,11 +66,12 @@ class Selection:
             told = key in row and key not in (*self.axes, "model.depth", "data.name")
             values = self.runs[key].unique().to_list() if told else []
             if len(values) == 1 and not _same(values[0], standard):
-                words.append(f"{key}={values[0]}")
+                asked = re.sub(r"^probes\.\w+\.", "probes.", key)  # one setting, recorded by probe
+                words.append(f"{asked}={values[0]}")
         if len(devices := self.runs["device"].drop_nulls().unique().sort()) > 1:
             words.append(f"on {' and '.join(devices)}")
         seeds = self.runs["seed"].n_unique()
-        return ", ".join([*words, f"{seeds} seed{'s' * (seeds != 1)}"])
+        return ", ".join([*dict.fromkeys(words), f"{seeds} seed{'s' * (seeds != 1)}"])
 
 
 def select(table: DataFrame, cells: Sequence[Mapping[str, Any]]) -> Selection | None:

@@ -18,7 +18,7 @@ def markdown(report: Report) -> str:
             words.effect(r),
             words.interval(r),
             r.seeds,
-            words.number(r.p if r.p_holm is None else r.p_holm),
+            words.number(r.p) if r.p_holm is None else f"{words.number(r.p_holm)} (Holm)",
             _about(r),
         ]
         for r in report.results

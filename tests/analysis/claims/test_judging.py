@@ -204,6 +204,18 @@ class TestReadings:
         assert told == ["probes.ics.update=optimiser", "probes.ics.update=gradient"]
 
 
+    def test_the_precision_of_a_probe_is_told_where_the_claim_looks_at_it(self, folder):
+        ics = {"step": [0, 100], "layer": [2, 2], "l2": [1.0, 1.0]}
+        status = {"probes": {"ics": {"precision": "float64"}}}
+        tables = {"ics": ics, "landscape": folder.landscape([0, 100])}
+        for seed in folder.seeds:
+            for model in ("vgg", "vgg_bn"):
+                folder.write(model, seed, tables, status)
+        told = "probes.ics.precision=float64"
+        assert told in folder.judged("shift_vgg").note
+        assert told not in folder.judged("loss_variation").note
+
+
 class TestOlderThanRule:
     @pytest.mark.parametrize(("before", "older"), [(1.0, True), (-1.0, False)])
     def test_by_the_start_of_any_run_used(self, folder, trained, fixed, before, older):

@@ -89,6 +89,12 @@ def test_the_setting_says_the_scale_and_what_differs_from_the_papers(made, tmp_p
     )
 
 
+def test_the_setting_gives_the_probes_precision_once_and_as_it_is_asked_for(made, tmp_path) -> None:
+    probed = {name: {"precision": "float64"} for name in ("ics", "landscape")}
+    made("vgg", 0, status={"probes": probed})
+    assert "steps, probes.precision=float64, 1 seed" in chosen(tmp_path).setting()
+
+
 def test_the_setting_says_when_kinds_of_machine_are_mixed(made, tmp_path: Path) -> None:
     made("vgg", 0)
     made("vgg", 1, status={"device": "cuda (NVIDIA H100)"})
