@@ -27,7 +27,7 @@ _EPILOG = """\
 examples
   python -m src.probe runs/vgg_bn-7e647cad --step 0 ics
   python -m src.probe runs/vgg_bn-7e647cad --step 500 ics landscape probes.precision=float64
-  python -m src.probe runs/vgg_bn-7e647cad --step 500 landscape probes.step_sizes=[0.01,0.1]
+  python -m src.probe runs/vgg_bn-7e647cad --step 500 landscape "probes.step_sizes=[0.01,0.1]"
 
 Step 0 needs no checkpoint. For the others train with keep_checkpoints=true: every
 checkpoint_every steps one is kept. The step is taken again exactly, in a copy; the run's own

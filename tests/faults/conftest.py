@@ -146,6 +146,10 @@ another outcome than those its test allows.
 - **one line**: the command ended with exit code 1 and one line that names what was wrong; all that
   was there before is whole.
 - **refused**: nothing was trained; one line says why.
+- **named, retried alone**: exit code 1 and the failed cell named, the others done; the same command
+  trains it and nothing else.
+- **begun anew**: trained again from step 0. **The one before it used**: continued from the older of
+  the two checkpoints.
 
 | fault | injected | outcomes |
 | --- | ---: | --- |
