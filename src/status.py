@@ -40,12 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the status; a folder that is not there is one line and exit code 2."""
     parser = argparse.ArgumentParser(
         prog="python -m src.status",
-        description="Say by sweep how many cells are completed, diverged, running, queued, stopped, "
-        "stale, failed or missing.",
+        description="Say by sweep how many cells are completed, diverged, running, queued, "
+        "stopped, stale, failed or missing.",
     )
     parser.add_argument("runs", type=Path, help="the runs folder")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--watch", action="store_true", help="show it anew until nothing runs or waits")
+    how.add_argument("--watch", action="store_true", help="show anew until nothing runs or waits")
     how.add_argument("--json", action="store_true", help="print JSON")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)

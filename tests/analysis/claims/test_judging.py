@@ -203,7 +203,6 @@ class TestReadings:
         told = [reading.reading for reading in result.readings]
         assert told == ["probes.ics.update=optimiser", "probes.ics.update=gradient"]
 
-
     def test_the_precision_of_a_probe_is_told_where_the_claim_looks_at_it(self, folder):
         ics = {"step": [0, 100], "layer": [2, 2], "l2": [1.0, 1.0]}
         status = {"probes": {"ics": {"precision": "float64"}}}
