@@ -13,7 +13,7 @@ setup: $(INSTALLED) ## make .venv (PYTHON=... to choose the interpreter: 3.11, 3
 $(INSTALLED): requirements.lock
 	@fits='import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; \
 	for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3); do \
-	  if $$python -c "$$fits" 2>/dev/null; then rm -rf .venv; exec $$python -m venv .venv; fi; \
+	  if $$python -c "$$fits" 2>/dev/null; then [ ! -L .venv ] || rm .venv; exec $$python -m venv --clear .venv; fi; \
 	done; echo 'make setup needs Python 3.11, 3.12 or 3.13 with venv: make setup PYTHON=...' >&2; exit 1
 	sed -n '/^setuptools==/,/[^\\]$$/p' $< | $(BIN)/pip install -qq --require-hashes -r /dev/stdin
 	@echo 'installing the locked packages, which takes some minutes' >&2

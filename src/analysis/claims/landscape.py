@@ -10,6 +10,7 @@ from polars import DataFrame, col, max_horizontal
 from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import (
     WHOLE,
+    EqualLoss,
     Window,
     at_equal_loss,
     median_log_ratio,
@@ -73,13 +74,12 @@ def beta_each_step(
 
 @claim
 def landscape_equal_loss(
-    cells: Cells, lr: float, steps: Steps, within: float, least: int
+    cells: Cells, lr: float, steps: Steps, within: float, below: float, least: int
 ) -> Finding:
     """Compare all three not at equal steps but at equal training losses."""
     standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
-    return Finding(
-        [compared(cells, column, standard, normalised, steps, (within, least)) for column in PANELS]
-    )
+    equal = EqualLoss(within, below, least)
+    return Finding([compared(cells, c, standard, normalised, steps, equal) for c in PANELS])
 
 
 @claim
@@ -135,7 +135,7 @@ def compared(
     first: Mapping[int, Run],
     second: Mapping[int, Run],
     steps: Steps | None = None,
-    equal_loss: tuple[float, int] | None = None,
+    equal: EqualLoss | None = None,
     window: Window = WHOLE,
 ) -> Component:
     """Judge a column of :func:`along` by the median of its log ratio at each seed.
@@ -146,13 +146,12 @@ def compared(
         first: A run a seed.
         second: What it is paired with.
         steps: Only step sizes in this range, in multiples of LR.
-        equal_loss: Compare at training losses no farther apart than so many nats, with so many
-            steps of the second at least; default: at equal steps.
+        equal: What counts as an equal training loss; default: equal steps are compared.
         window: The part of training.
     """
 
     def gap(a: Run, b: Run) -> float:
-        return _gap(column, a, b, cells.measured, steps, window, equal_loss)
+        return _gap(column, a, b, cells.measured, steps, window, equal)
 
     return ratio(_NAMES[column], "BatchNorm / standard", pairs(first, second, gap), "less")
 
@@ -164,12 +163,12 @@ def _gap(
     measured: Mapping[str, str],
     steps: Steps | None,
     window: Window,
-    equal_loss: tuple[float, int] | None = None,
+    equal: EqualLoss | None = None,
 ) -> float:
     """Return the median log ratio over the steps of a part of training, or over equal losses."""
     first, second = (along(run, measured, steps) for run in (a, b))
     low, high = (share * a.steps for share in window)
     first = first.filter(col("step") >= low, col("step") < high)
-    if equal_loss is not None:
-        second = at_equal_loss(a, first, b, second, *equal_loss)
+    if equal is not None:
+        second = at_equal_loss(a, first, b, second, equal)
     return median_log_ratio(first, second, column, ["step"])

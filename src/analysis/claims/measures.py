@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import polars
 from polars import DataFrame, col
@@ -79,12 +80,12 @@ def steps_to(run: Run, level: float, accuracy: str) -> float:
         accuracy: ``minibatch``: the mean of five recorded minibatches; else
             the metric whose first value at the level counts.
     """
-    smoothed = accuracy == "minibatch"
-    rows = run.metric("train/accuracy" if smoothed else accuracy)
+    minibatch = accuracy == "minibatch"
+    rows = run.metric("train/accuracy" if minibatch else accuracy)
     if rows.is_empty() and not run.diverged:
         return math.nan
     reached = first_reached(
-        rows["step"].to_list(), rows["value"].to_list(), level, points=5 if smoothed else 1
+        rows["step"].to_list(), rows["value"].to_list(), level, points=5 if minibatch else 1
     )
     return max(reached, 1.0)
 
@@ -157,32 +158,46 @@ def median_difference(first: DataFrame, second: DataFrame, column: str, on: Sequ
     return median(both["value"])
 
 
+class EqualLoss(NamedTuple):
+    """What counts as an equal training loss, see :func:`smoothed`.
+
+    Attributes:
+        within: How far apart two losses may be, in nats.
+        below: Only losses below this: a network that stays at chance has none to compare.
+        least: At how many different steps of the second run there must be one; with fewer, none
+            is taken.
+    """
+
+    within: float
+    below: float
+    least: int
+
+
 def at_equal_loss(
-    first: Run, a: DataFrame, second: Run, b: DataFrame, within: float, least: int
+    first: Run, a: DataFrame, second: Run, b: DataFrame, equal: EqualLoss
 ) -> DataFrame:
     """Return what the second run's probes found where the first had the same training loss.
-
-    The loss at a step is :func:`smoothed`.
 
     Args:
         first: A run.
         a: Its probed steps, ``step`` among the columns.
         second: Another.
         b: What its probes found.
-        within: How far apart losses may be, in nats.
-        least: At how many different steps of the second there must be one; with fewer, none is
-            taken.
+        equal: What counts as that.
 
     Returns:
         Rows of ``b``, once for each step of ``a`` to which their loss is the nearest, with that as
         their ``step``.
     """
-    mine, theirs = (_losses(run, rows).sort("loss") for run, rows in ((first, a), (second, b)))
+    mine, theirs = (
+        _losses(run, rows).filter(col("loss") < equal.below).sort("loss")
+        for run, rows in ((first, a), (second, b))
+    )
     nearest = mine.join_asof(
-        theirs.rename({"step": "second"}), on="loss", strategy="nearest", tolerance=within
+        theirs.rename({"step": "second"}), on="loss", strategy="nearest", tolerance=equal.within
     )
     matched = nearest.drop_nulls().select("step", "second")
-    if matched["second"].n_unique() < least:
+    if matched["second"].n_unique() < equal.least:
         matched = matched.clear()
     return b.rename({"step": "second"}).join(matched, on="second")
 

@@ -8,6 +8,7 @@ from polars import DataFrame, col
 from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import (
     WHOLE,
+    EqualLoss,
     Window,
     at_equal_loss,
     median_difference,
@@ -46,12 +47,14 @@ def shift_dln(cells: Cells, lrs: Sequence[float], margin: float, cosine_margin: 
 
 
 @claim
-def shift_equal_loss(cells: Cells, lr: float, margin: float, within: float, least: int) -> Finding:
+def shift_equal_loss(
+    cells: Cells, lr: float, margin: float, within: float, below: float, least: int
+) -> Finding:
     """Compare the l2 difference not at equal steps but at equal training losses."""
 
     def change(a: Run, b: Run) -> float:
         first, second = _shift(a), _shift(b)
-        matched = at_equal_loss(a, first, b, second, within, least)
+        matched = at_equal_loss(a, first, b, second, EqualLoss(within, below, least))
         return median_log_ratio(first, matched, "l2", _AT)
 
     logs = pairs(*cells.pair("vgg", "vgg_bn", optim__lr=lr), change)

@@ -109,10 +109,24 @@ class TestEqualLoss:
         for seed in folder.seeds:
             for model, steps in (("vgg", range(0, 3000, 10)), ("vgg_bn", range(0, 3000, every))):
                 ics = {"step": [*steps], "layer": [2] * len(steps), "l2": [1.0] * len(steps)}
-                losses = folder.metric("train/loss", range(0, 3000, 10), [*range(3000, 0, -10)])
+                fallen = [2.1 - step / 3000 for step in range(0, 3000, 10)]
+                losses = folder.metric("train/loss", range(0, 3000, 10), fallen)
                 tables = {"ics": ics, "metrics": losses}
                 folder.write(model, seed, tables)
         assert folder.judged("shift_equal_loss").seeds == seeds
+
+    def test_a_plateau_is_not_compared(self, folder):
+        """At chance until step 2,000, where the shift is nothing; then as with BatchNorm."""
+        steps = range(0, folder.steps, 10)
+        late = [2.0 - (step - 2000) / 1000 for step in steps if step >= 2000]
+        for seed in folder.seeds:
+            for model in ("vgg", "vgg_bn"):
+                plateau = [2.3] * 200 if model == "vgg" else [2.25, *[0.5] * 199]
+                shift = [1e-4] * 200 if model == "vgg" else [5.0] * 200
+                ics = {"step": [*steps], "layer": [2] * 300, "l2": [*shift, *[1.0] * 100]}
+                losses = folder.metric("train/loss", steps, plateau + late)
+                folder.write(model, seed, {"ics": ics, "metrics": losses})
+        assert folder.judged("shift_equal_loss").effect == pytest.approx(1)
 
     def test_losses_that_do_not_meet(self, folder):
         for seed in folder.seeds:
