@@ -104,7 +104,10 @@ def show(report: Report, console: Console) -> None:
             "confirmatory" if result.confirmatory else "",
         )
     console.print(uncut(table), soft_wrap=True)
-    few = sum(0 < result.seeds < rules().seeds for result in report.results)
+    few = sum(
+        result.verdict == "inconclusive" and result.seeds < rules().seeds
+        for result in report.results
+    )
     if few:
         told = (
             f"{words.plural(few, 'claim')} left open: a verdict takes {rules().seeds} paired seeds"

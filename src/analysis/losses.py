@@ -17,4 +17,4 @@ def smoothed(losses: DataFrame, keys: Sequence[str] = ()) -> DataFrame:
     """
     mean = col("value").rolling_mean(5, center=True)
     found = losses.select(*keys, "step", loss=mean.over(keys) if keys else mean)
-    return found.drop_nulls().drop_nans()
+    return found.filter(col("loss").is_finite())

@@ -18,8 +18,9 @@ def test_loss_is_the_mean_of_the_five_records_around_a_step():
     assert found.rows() == [(20, pytest.approx(4.0)), (30, pytest.approx(5.0))]
 
 
-def test_a_record_that_is_not_a_number_leaves_out_the_steps_around_it():
-    found = smoothed(rows([1.0] * 6 + [math.nan] + [1.0] * 6))
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_record_that_is_not_finite_leaves_out_the_steps_around_it(bad):
+    found = smoothed(rows([1.0] * 6 + [bad] + [1.0] * 6))
     assert found["step"].to_list() == [20, 30, 90, 100]
 
 

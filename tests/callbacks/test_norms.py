@@ -4,7 +4,7 @@ import torch
 from tests.callbacks.trained import table
 
 
-def test_norms_are_those_of_gradient_update_and_weights(run, settings):
+def test_norms_are_those_of_gradient_update_and_weights(run):
     options = ("optim.momentum=0", "optim.lr=0.01", "max_steps=1")
     folder = run("run", "probes=ics", *options)
     norms, ics = table(folder, "norms"), table(folder, "ics")

@@ -7,7 +7,6 @@ import matplotlib.figure
 import polars
 from polars import DataFrame, col
 
-from src.analysis.claims.measures import median
 from src.analysis.figures import style
 from src.analysis.figures.curves import over_seeds
 from src.analysis.figures.figure import Figure, Gathered, Source
@@ -16,7 +15,6 @@ from src.analysis.figures.select import Selection
 from src.analysis.figures.training import cells, chosen
 from src.analysis.losses import smoothed
 
-BIN = 0.1  # nats
 SHIFT = "l2 difference"
 PANELS = {
     LOSS: "width of the loss band",
@@ -34,7 +32,7 @@ def by_loss(values: DataFrame, losses: DataFrame) -> DataFrame:
         values: ``panel``, ``variant``, ``lr``, ``run``, ``step``, ``value``; it may be infinite.
         losses: ``run``, ``step`` and ``loss``; here it is taken to the tenth of a nat.
     """
-    binned = losses.with_columns(loss=(col("loss") / BIN).round() * BIN)
+    binned = losses.with_columns(col("loss").round(1))
     runs = (
         values.join(binned, on=["run", "step"])
         .group_by("panel", "variant", "lr", "run", "loss")
@@ -54,7 +52,7 @@ def _along(source: Source, selection: Selection) -> DataFrame:
 
 def _shift(source: Source, selection: Selection) -> DataFrame:
     """Return Definition 2.1's length, as the median over the layers that have one."""
-    rows = source.rows(selection, "ics", ["step", "layer", "l2"], col("layer") >= 2)
+    rows = source.rows(selection, "ics", ["step", "layer", "l2"], col("layer") >= 2).drop_nans("l2")
     middle = rows.group_by("run", "variant", "lr", "step").agg(value=col("l2").median())
     return middle.with_columns(panel=polars.lit(SHIFT))
 
@@ -75,6 +73,7 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
     figure = style.panels(1, len(PANELS), width=10, height=2.8)
     for ax, (panel, title) in zip(figure.axes, PANELS.items(), strict=True):
         part = data.filter(col("panel") == panel)
+        ax.set_visible(not part.is_empty())
         for (variant,), curve in part.group_by("variant", maintain_order=True):
             _, colour, marker = style.look(str(variant))
             names = ("loss", "value", "low", "high")
@@ -90,20 +89,19 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
 
 
 def told(data: DataFrame) -> str:
-    """Say how the networks compare where both have the same loss."""
-    wide = data.pivot(on="variant", index=["panel", "loss"], values="value")
-    if not {"vgg", "vgg_bn"} <= set(wide.columns):
-        return "There is but one network."
-    both = wide.drop_nulls()
-    if both.is_empty():
-        return "The networks have no loss in common."
+    """Say what each network has at the loss that most seeds of both pass."""
     each = []
     for panel, title in PANELS.items():
-        here = both.filter(col("panel") == panel)
-        each.append(f"{title} {median(here['vgg_bn'] / here['vgg']):.3g}")
-    losses = both["loss"].to_list()
-    ends = f"{max(losses):.1f} to {min(losses):.1f} nats"
-    return f"BatchNorm over standard, median over losses both have, {ends}: {', '.join(each)}."
+        part = data.filter(col("panel") == panel)
+        shared = part.group_by("loss").agg(col("variant").n_unique(), col("seeds").min())
+        shared = shared.filter(col("variant") == 2).sort("seeds", "loss", descending=True)
+        if shared.is_empty():
+            continue
+        loss = shared["loss"][0]
+        rows = part.filter(col("loss") == loss).sort("variant").select("value", "variant").rows()
+        values = ", ".join(f"{value:.3g} for {style.look(name).name}" for value, name in rows)
+        each.append(f"{title} at {loss:g} nats {values}")
+    return f"{'; '.join(each)}." if each else "The networks have no loss in common."
 
 
 FIGURES = (
@@ -117,7 +115,7 @@ FIGURES = (
         "changes with that looks like what BatchNorm changes. To see: whether the gap is there "
         "where both have the same loss. Step sizes from half the rate to four times, as in Fig. 4; "
         "each run's median within a tenth of a nat, then median and range over the seeds that "
-        "have one. No paper has this figure.",
+        "have one; a run that diverged is in it up to there. No paper has this figure.",
         _gather,
         draw,
         told,
