@@ -151,8 +151,6 @@ def _departures(cells: Cells, rule: Rule) -> Iterator[str]:
     if moved := [run.name for run in cells.used.values() if run.config.get("moved")]:
         yield f"begun with another device, torch or number of threads: {', '.join(moved)}"
     for key in sorted(rule.defaults.keys() - set(rule.axes)):
-        if key.startswith("probes.") and not key.startswith(f"probes.{rule.table}."):
-            continue  # of a probe it does not look at
         found = {told(run, rule, [key])[key] for run in cells.used.values()}
         if others := found - {None, text(rule.defaults[key])}:
             yield f"{key}={', '.join(sorted(filter(None, others)))}"

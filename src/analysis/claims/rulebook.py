@@ -105,7 +105,13 @@ def rules() -> Rules:
     fixed = content.pop("fixed")
     claims = {}
     for name, entries in content.pop("claims").items():
-        entries["defaults"] = content["defaults"] | entries.get("defaults", {})
+        usual = content["defaults"] | entries.get("defaults", {})
+        own_probe = f"probes.{entries.get('table')}."
+        entries["defaults"] = {
+            key: value
+            for key, value in usual.items()
+            if key.startswith(own_probe) or not key.startswith("probes.")
+        }
         own = entries.pop("fixed", fixed).timestamp()
         claims[name] = Rule(id=name, fixed=own, **_ABSENT | entries)
     return Rules(hash=hashlib.sha256(text).hexdigest()[:12], fixed=fixed, claims=claims, **content)

@@ -19,8 +19,8 @@ from src.analysis.claims.verdict import Finding, difference
 @claim
 def faster_training(cells: Cells, levels: Sequence[float], lr: float) -> Finding:
     """Compare the steps to each training accuracy at one rate."""
-    standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
-    return _faster(standard, normalised, levels, cells.measured["accuracy"])
+    networks = cells.pair("vgg", "vgg_bn", optim__lr=lr)
+    return _faster(*networks, levels, cells.measured["accuracy"])
 
 
 @claim

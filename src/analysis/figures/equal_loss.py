@@ -10,7 +10,7 @@ from polars import DataFrame, col
 from src.analysis.figures import style
 from src.analysis.figures.curves import over_seeds
 from src.analysis.figures.figure import Figure, Gathered, Source
-from src.analysis.figures.landscape import BETA, GRADIENT, LOSS, extremes
+from src.analysis.figures.landscape import BETA, GRADIENT, LOSS, along_gradient
 from src.analysis.figures.select import Selection
 from src.analysis.figures.training import cells, chosen
 from src.analysis.losses import smoothed
@@ -43,9 +43,7 @@ def by_loss(values: DataFrame, losses: DataFrame) -> DataFrame:
 
 def _along(source: Source, selection: Selection) -> DataFrame:
     """Return the three quantities of Fig. 4, over the paper's step sizes."""
-    where = (col("metric") == "euclidean") & (col("direction") == "gradient")
-    rows = source.rows(selection, "landscape", ["step", "eta", "loss", "grad_diff", "beta"], where)
-    ends = extremes(rows.filter((col("eta") / col("lr")).is_between(0.499, 4.001)))
+    ends = along_gradient(source, selection, (0.5, 4))
     width = (col("high") - col("low")).fill_nan(math.inf)
     return ends.with_columns(value=polars.when(col("panel") == LOSS).then(width).otherwise("high"))
 

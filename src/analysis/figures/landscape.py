@@ -68,15 +68,21 @@ def extremes(rows: DataFrame) -> DataFrame:
     return ends.with_columns(panel=col("quantity").replace_strict(names)).drop("quantity")
 
 
-def along_gradient(source: Source, selection: Selection, design: Design) -> DataFrame:
-    """Return the bands of loss and gradient difference, and the curves of the greatest beta."""
+def along_gradient(
+    source: Source, selection: Selection, sizes: tuple[float, float], metric: str = "euclidean"
+) -> DataFrame:
+    """Return the :func:`extremes` of a selection's runs, over step sizes as multiples of LR."""
     wanted = ["step", "eta", "loss", "grad_diff", "beta"]
-    along = (col("metric") == design.metric) & (col("direction") == "gradient")
+    along = (col("metric") == metric) & (col("direction") == "gradient")
     rows = source.rows(selection, "landscape", wanted, along)
-    if design.metric == "euclidean":  # the probe matches the relative step sizes to these
-        multiple, (least, greatest) = col("eta") / col("lr"), design.sizes
+    if metric == "euclidean":  # the probe matches the relative step sizes to these
+        multiple, (least, greatest) = col("eta") / col("lr"), sizes
         rows = rows.filter(multiple > 0.999 * least, multiple < 1.001 * greatest)
-    found = extremes(rows)
+    return extremes(rows)
+
+
+def _bands(found: DataFrame, selection: Selection) -> DataFrame:
+    """Return the bands of loss and gradient difference, and the curves of the greatest beta."""
     keys = ["panel", "variant", "lr", "step"]
     bands = curves.edges_over_seeds(found.filter(col("panel") != BETA), keys)
     beta = found.filter(col("panel") == BETA).with_columns(value=col("high"))
@@ -88,7 +94,7 @@ def _gather(source: Source, design: Design) -> Gathered | None:
     selection = chosen(source, cells(list(design.models), [design.lr]), own)
     if selection is None:
         return None
-    measured = along_gradient(source, selection, design)
+    measured = _bands(along_gradient(source, selection, design.sizes, design.metric), selection)
     if measured.is_empty():
         return None
     theirs = [
