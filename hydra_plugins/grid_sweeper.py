@@ -2,11 +2,9 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobStatus
 from hydra.errors import HydraException
@@ -67,6 +65,7 @@ class GridSweeper(BasicSweeper):
 
         ProgressLine.cells_to_train = len(cells)
         overrides = [[*cell.overrides, *grid.membership] for cell in cells]
+        assert self.launcher is not None
         jobs = self.launcher.launch(overrides, initial_job_idx=0)
         failures: dict[str, str] = {}
         for cell, job in zip(cells, jobs, strict=True):
@@ -115,13 +114,3 @@ def points(
         product = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
         found += [point for point in product if point not in found]
     return found
-
-
-@dataclass
-class _GridSweeperConfig:
-    _target_: str = "hydra_plugins.grid_sweeper.GridSweeper"
-    params: dict[str, str] | None = None
-    grids: list[dict[str, str]] | None = None
-
-
-ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=_GridSweeperConfig)

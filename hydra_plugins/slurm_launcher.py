@@ -46,7 +46,7 @@ _RULES: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
 }
 
 
-class SlurmLauncher(Submitit):
+class SlurmLauncher(Submitit):  # type: ignore[misc]
     """Submit the cells that are not in the queue yet as one array, and wait for them all.
 
     Args:
@@ -79,7 +79,9 @@ class SlurmLauncher(Submitit):
         if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
             os.environ.setdefault("OMP_NUM_THREADS", cores)
         try:
-            return super().__call__(*arguments)
+            done = super().__call__(*arguments)
+            _ = done.return_value  # raises what the cell raised, lest its job pass for COMPLETED
+            return done
         except SystemExit as stop:
             if stop.code == 128 + signal.SIGUSR2:
                 signal.raise_signal(signal.SIGUSR2)

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from src.catalogue import SCALES, unsuited
 from src.ranges import allowed
 from src.settings import Settings, keys, kinds
+from src.terminal import reason
 
 
 def _by_scale(*values: Any, _root_: DictConfig) -> Any:
@@ -61,6 +64,7 @@ def screened(arguments: Sequence[str]) -> list[str]:
         if getattr(given, option)
     ]
     secret, groups = os.environ.get("WANDB_API_KEY"), _groups()
+    parser = OverridesParser.create()
     for argument in given.overrides:
         key, _, value = argument.partition("=")
         key = key.lstrip("+~")
@@ -71,8 +75,17 @@ def screened(arguments: Sequence[str]) -> list[str]:
             lines.append(f"{key}: it holds W&B's key, which would be written to the run's folder")
         elif "_target_" in argument or not (ours or launcher):
             lines.append(f"{argument}: of Hydra's own settings only hydra/launcher may be changed")
-        elif group in groups and re.search(r"[/\\$]", value):
+        elif group in groups and argument.startswith("~"):
+            lines.append(f"{argument}: a group is chosen, not removed")
+        elif group in groups and re.search(r"[/\\$\[]", value):
             lines.append(f"{argument}: allowed is the name of a file in {groups[group]}")
+        else:
+            try:
+                parser.parse_override(argument)
+            except HydraException as error:
+                why = reason(error).partition(" expecting")[0]
+                told = "quote what holds brackets or commas, as in 'key=\"a,b\"'"
+                lines.append(f"{argument} cannot be read ({why}): {told}")
     return lines
 
 
@@ -123,6 +136,8 @@ def one_line(error: BaseException) -> str:
     if names := re.findall(r"(?:Could not override '|full_key: )([\w./@]+)", text):
         name = max(names, key=len)
         if "not in" in text:
+            if name.startswith("hydra.launcher."):
+                return f"{name} goes with hydra/launcher=local or slurm (make sweep: LAUNCHER=)"
             if name in keys():
                 group = name.partition(".")[0]
                 return f"there is no setting {name} of this {group}; others have it"

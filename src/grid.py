@@ -95,8 +95,8 @@ class Grid:
             found = progress(self.store, cell.run, cell.probes, settings.force)
             seconds, metrics = (folder.status() or {}).get("seconds"), folder.final_metrics()
             bad = found.state in ("failed", "stopped", "stale")
-            bad |= cell.run in ends and found.state not in ENDED
-            left += found.state == "missing" and found.message is not None and not bad
+            bad |= cell.run in ends and (settings.force or found.state not in ENDED)
+            left += found.state in ("missing", "running") and not bad
             told = found.message if found.state in ("failed", "stopped") else None
             if found.state == "completed" and found.message:
                 lacking[cell.run] = found.message
@@ -125,7 +125,9 @@ class Grid:
             for cell, _ in failed:
                 command = shlex.join(["python", "-m", "src.train", *cell.overrides])
                 console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
-        if left:  # SLURM trains cells that differ in probes alone one a command
+        if (
+            left
+        ):  # another process trains them, or SLURM, which takes one of a run's cells at a time
             console.print(f"{left} of {len(self.cells)} cells are left: give the command again")
         return not failed and not left
 

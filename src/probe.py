@@ -122,7 +122,9 @@ def report(run: Path, step: int, found: Path, console: Console) -> None:
         table = Table(run, path.stem)
         sizes = [[p.get(path.stem, {}).get(key) for key in _STEP_SIZES] for p in (asked, of_run)]
         probed, before = (
-            table.scalars(polars.read_parquet(at).filter(polars.col("step") == step).rows())
+            table.scalars(
+                polars.read_parquet(at, glob=False).filter(polars.col("step") == step).rows()
+            )
             if at.exists() and (at is path or sizes[0] == sizes[1])
             else {}
             for at in (path, table.path)

@@ -34,7 +34,10 @@ _TABLES = ("metrics", "ics", "landscape", "activations", "curvature", "theory")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Take in what has ended, make the page again; where it cannot begin, exit with code 2."""
+    """Take in what has ended, make the page again.
+
+    Exit code 1 if some run was left out, 2 where it cannot begin.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m src.results",
         description="Take the runs that have ended into the published ones, each made small, and "
@@ -70,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show(report, Console())
     for problem in problems:
         print(problem, file=sys.stderr)
+    if problems:
+        raise SystemExit(1)
 
 
 def take_in(root: Path, published: Path) -> list[str]:
@@ -112,7 +117,7 @@ def make_small(run: Path, target: Path) -> None:
             path = run / f"{name}.parquet"
             if not path.exists() or _unread(run.name, name):
                 continue
-            table = polars.read_parquet(path)
+            table = polars.read_parquet(path, glob=False)
             _write(_drawn(table) if name == "activations" else table, making / path.name)
         if target.exists():
             shutil.rmtree(target)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps({"sweeps": found, "problems": problems}, indent=1))
     else:
         if chosen.watch:
-            watch(chosen.runs)
+            with suppress(KeyboardInterrupt):  # the usual way to leave
+                watch(chosen.runs)
         Console(soft_wrap=True).print(shown(*status(chosen.runs)))
 
 

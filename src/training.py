@@ -34,7 +34,8 @@ def train(
 
     Args:
         settings: What to train.
-        probes: What to measure on the way. A run that was begun with other probes begins anew.
+        probes: What to measure on the way. A run that was begun with others, or with other
+            cadences of its records, begins anew.
         folder: Where; this process is its only writer.
         name: The run's name, its id at W&B too.
         config: The resolved configuration, for W&B.
@@ -56,7 +57,8 @@ def train(
     now = {"state": "running", "message": None, "attempts": before["attempts"] + 1}
     now |= {"attempt_began": began, "updated": began}
     what = {"max_steps": settings.max_steps, "probes": probes}
-    if before.get("probes", {}) != probes:
+    what |= {"log_every": settings.log_every, "eval_every": settings.eval_every}
+    if any(before.get(key, value) != value for key, value in what.items()):
         folder.remove_checkpoints()
     if not folder.checkpoints():  # what was trained before is trained again
         before |= {"step": 0, "seconds": 0.0}

@@ -127,6 +127,14 @@ def test_time_spent_on_what_is_trained_again_is_not_counted(
     assert (run("killed", *options, f"probes={probe}").status()["seconds"] > 1e6) == kept
 
 
+def test_a_run_whose_records_are_to_come_at_other_steps_begins_anew(run, monkeypatch):
+    options = ("model=vgg", "max_steps=4", "checkpoint_every=2", "log_every=1")
+    killed(run, monkeypatch, *options, "eval_every=3")
+    again = run("killed", *options, "eval_every=1")
+    rows = polars.read_parquet(again.path / "metrics.parquet")
+    assert rows.filter(name="val/loss")["step"].to_list() == [1, 2, 3, 4]
+
+
 def test_a_run_that_goes_on_elsewhere_says_so(run, monkeypatch, caplog):
     options = ("model=vgg", "max_steps=4", "checkpoint_every=2")
     stayed = killed_and_resumed(run, monkeypatch, *options)

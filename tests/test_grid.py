@@ -113,8 +113,9 @@ class TestReport:
             [(0, "val/accuracy", 0.1), (9, "val/accuracy", 0.825), (9, "train_eval/accuracy", 1.0)]
         )
         text, whole = printed(grid.report, {})
-        heading, first, second = (line.split() for line in text.strip().splitlines())
-        assert whole is True
+        *rows, left = text.strip().splitlines()
+        heading, first, second = (line.split() for line in rows)
+        assert whole is False and left.startswith("1 of 2 cells are left")
         assert heading == [
             "model",
             "lr",
@@ -158,7 +159,17 @@ def test_what_failed_in_the_launcher_s_eyes_has_failed_whatever_the_run_says(cel
     with grid.store.writing(chosen.run, {}):
         text, well = printed(grid.report, {chosen.run: "job 7 FAILED"})
         assert not well and f"{chosen.run}: job 7 FAILED" in text
-        assert printed(grid.report, {})[1], "of another's that runs on nothing is said"
+        text, well = printed(grid.report, {})
+        assert not well and "1 of 1 cells are left" in text
+
+
+def test_what_kept_a_cell_from_being_forced_has_failed_though_the_run_has_ended(cell):
+    forced = cell("force=true")
+    grid = Grid([forced])
+    end(grid, forced, message=None, max_steps=9, probes={})
+    assert printed(grid.report, {})[1]
+    text, well = printed(grid.report, {forced.run: "ImportError: no torch"})
+    assert not well and f"{forced.run}: ImportError: no torch" in text
 
 
 def test_what_is_left_is_said(cell):

@@ -92,6 +92,17 @@ def test_a_damaged_run_hides_no_other(runs, capsys, caplog, text):
     assert "vgg-11111111/status.json is damaged" in caplog.text
 
 
+def test_ctrl_c_ends_the_watch_with_the_table(runs, capsys, monkeypatch):
+    def pressed(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("src.status.time.sleep", pressed)
+    watching = runs / "vgg-44444444"
+    with RunStore(runs).writing(watching.name, {}, force=True):
+        assert main([str(runs), "--watch"]) is None
+    assert "fig" in capsys.readouterr().out
+
+
 def test_no_folder_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main([str(tmp_path / "nowhere")])

@@ -57,6 +57,7 @@ def test_the_sweeps_are_those_of_the_argument():
         "batch_size",
         "confounds",
         "equal_loss",
+        "fixed_batch",
     }
 
 
@@ -122,6 +123,7 @@ class TestProbes:
             ("landscape", ["fig4_landscape", "fig5_lp_vgg", "fig10_landscape_dln", "confounds"]),
             ("landscape", ["equal_loss"]),
             ("activations", ["fig1_training", "fig2_noise", "fig5_lp_vgg", "fig8_moments"]),
+            ("activations", ["fixed_batch"]),
             ("theory", ["fig4_landscape"]),
         ],
     )

@@ -80,10 +80,11 @@ def ratio_of_means(
 ) -> Estimate:
     """Return mean(numerator) / mean(denominator), paired, with Fieller's (1954) interval.
 
-    The interval inverts the t test of ``numerator - ratio * denominator``, so it excludes ``null``
+    Fieller's inverts the t test of ``numerator - ratio * denominator``, so it excludes ``null``
     where p, of that test, is below ``1 - level``. It is None where the denominator's mean is not
     itself distinguishable from 0: then any ratio is possible. ``floor`` is the least standard
-    deviation to believe in of ``numerator - null * denominator``, see :func:`mean`.
+    deviation to believe in of ``numerator - null * denominator``, see :func:`mean`; an interval of
+    that spread alone takes the place of Fieller's ends where it reaches beyond them.
     """
     x, y = numpy.broadcast_arrays(*(numpy.asarray(v, float) for v in (numerator, denominator)))
     paired = ~(numpy.isnan(x) | numpy.isnan(y))

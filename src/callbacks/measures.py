@@ -1,6 +1,6 @@
 """From each probe's tensors to the rows of its table, with as few host synchronisations as can be.
 
-That is one for shift and landscape, one a layer for the theory, two a Hessian-vector product for
+That is one for shift and landscape, one a layer for the theory, one a Hessian-vector product for
 the curvature, and for activations on CUDA one a row: counting what falls into bins waits.
 """
 

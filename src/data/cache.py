@@ -7,7 +7,6 @@ end, so a truncated one is never taken for a good one.
 """
 
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from filelock import FileLock
 
 from src.data.dataset import DataError, Dataset
+from src.runs.folder import whole
 from src.terminal import reason
 
 
@@ -76,15 +76,9 @@ def _read(path: Path, fingerprint: str) -> Dataset | None:
 
 
 def _write(path: Path, dataset: Dataset, fingerprint: str) -> None:
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        with partial.open("wb") as file:
+        with whole(path) as temporary, temporary.open("wb") as file:
             torch.save({**vars(dataset), "sources": fingerprint}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
         told = f"{path} cannot be written ({reason(error)})"
         raise DataError(f"{told}: make room, or name another folder as data.cache") from error
-    finally:
-        partial.unlink(missing_ok=True)

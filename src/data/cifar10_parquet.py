@@ -74,7 +74,7 @@ def _rows(path: Path) -> Iterator[_Row]:
     import polars as pl
 
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path, glob=False)
     # A flipped bit can make Polars panic, which is no PolarsError, nor even an Exception.
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         told = f"{path} is damaged or half-written ({reason(error)}): {_REMEDY}"

@@ -68,7 +68,7 @@ class Network(pl.LightningModule):
         """Return the minibatch's loss, and the output for whoever records the accuracy."""
         inputs, target = batch
         if self.settings.model.statistics == "running":
-            hold_statistics(self, inputs)
+            hold_statistics(self, inputs, self.clock.step)
         output = self(inputs)
         return {"loss": self.loss(output, target), "output": output.detach()}
 

@@ -193,17 +193,22 @@ def make_norm(
 
 
 @torch.no_grad()
-def hold_statistics(model: nn.Module, inputs: Tensor) -> None:
+def hold_statistics(model: nn.Module, inputs: Tensor, step: int) -> None:
     """Move the running statistics on by one batch and let the norms normalise with them.
 
     They are constants of the step that follows, and of every probe that looks at it, until
     ``train()`` is called. Each norm measures what the step gives it, so after those before it have
     moved; until there have been 1 / momentum batches the statistics are their plain average.
+
+    Args:
+        model: Its norms have taken in one batch a step so far.
+        inputs: The batch.
+        step: The step that follows, from 0.
     """
 
     def measure(norm: Any, arguments: tuple[Tensor]) -> None:
         momentum = norm.momentum
-        norm.momentum = max(momentum, 1 / (int(norm.num_batches_tracked) + 1))
+        norm.momentum = max(momentum, 1 / (step + 1))
         norm.train().forward(*arguments)
         norm.eval().momentum = momentum
 

@@ -1,5 +1,6 @@
 """Second derivatives of the loss: along the gradient, and at their largest."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,26 +84,24 @@ def largest_eigenvalue(
     basis = vector.new_empty(min(iterations, size), size)
     with untouched() as rewind:
         hessian = _Hessian(model, loss_fn, batches, params, weight_decay)
-        diagonal, beside = [], []
+        tridiagonal = torch.zeros(len(basis), len(basis), dtype=torch.float64)
         for k in range(len(basis)):
             basis[k] = vector / vector.norm()
             rewind()
             vector = hessian @ basis[k]
-            diagonal.append(vector @ basis[k])
+            along = vector @ basis[k]
             for _ in range(2):
                 vector = vector - basis[: k + 1].T @ (basis[: k + 1] @ vector)
-            beside.append(vector.norm())
-            if not torch.isfinite(diagonal[-1] + beside[-1]):
+            inside, outside = torch.stack([along, vector.norm()]).tolist()  # the one wait a product
+            if not math.isfinite(inside + outside):
                 return Eigenvalue(vector.new_tensor(torch.nan), vector.new_tensor(torch.nan))
-            tridiagonal = torch.diag(torch.stack(diagonal)).double()
-            if len(diagonal) > 1:
-                sides = torch.stack(beside[:-1]).double()
-                tridiagonal += torch.diag(sides, 1) + torch.diag(sides, -1)
-            values, vectors = torch.linalg.eigh(tridiagonal)
-            error = beside[-1].double() * vectors[-1, -1].abs()
-            if error <= tolerance * values[-1].abs():
+            tridiagonal[k, k] = inside
+            values, vectors = torch.linalg.eigh(tridiagonal[: k + 1, : k + 1])
+            error = outside * abs(vectors[-1, -1])
+            if error <= tolerance * abs(values[-1]):
                 break
-    return Eigenvalue(values[-1], error)
+            tridiagonal[k, k + 1 : k + 2] = tridiagonal[k + 1 : k + 2, k] = outside
+    return Eigenvalue(values[-1].to(vector.device), error.to(vector.device))
 
 
 class _Hessian:

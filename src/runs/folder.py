@@ -105,7 +105,7 @@ class RunFolder:
         if not path.exists():
             return {}
         try:
-            rows = polars.read_parquet(path)
+            rows = polars.read_parquet(path, glob=False)
         except polars.exceptions.PolarsError as error:
             _log.warning("%s is damaged (%s) and taken as absent", path, error)
             return {}

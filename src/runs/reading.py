@@ -129,7 +129,7 @@ def read_rows(
         path = root / run / f"{table}.parquet"
         if not path.exists():
             continue
-        lazy = polars.scan_parquet(path)
+        lazy = polars.scan_parquet(path, glob=False)
         lazy = lazy if where is None else lazy.filter(where)
         lazy = lazy if columns is None else lazy.select(columns)
         try:

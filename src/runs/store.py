@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from src.runs.folder import KEPT, RunFolder, whole
 from src.runs.lease import Holder, holder, only_writer
-from src.runs.needs import Needs, merged
+from src.runs.needs import Needs, merged, met
 
 _log = logging.getLogger(__name__)
 
@@ -60,8 +60,10 @@ class RunStore:
             if force and not restarted:
                 chosen.forget()
             chosen.path.mkdir(parents=True, exist_ok=True)
-            yield chosen
-            self._adopt(beside, final)
+            try:
+                yield chosen
+            finally:  # also where a signal came in its last step
+                self._adopt(beside, final)
 
     def add_to_sweep(self, sweep: str, cells: Sequence[dict[str, Any]]) -> None:
         """Add cells (overrides, run, probes, command) to the manifest ``sweeps/<sweep>.json``."""
@@ -77,7 +79,9 @@ class RunStore:
             by_run: dict[str, dict[str, Any]] = {}
             for cell in [*known, *cells]:
                 before = by_run.get(cell["run"], {"probes": {}})
-                by_run[cell["run"]] = cell | {"probes": merged(before["probes"], cell["probes"])}
+                asks = cell if met(cell["probes"], before["probes"]) else before
+                probes = merged(before["probes"], cell["probes"])
+                by_run[cell["run"]] = asks | {"probes": probes}
             with whole(path) as temporary:
                 text = json.dumps({"sweep": sweep, "cells": list(by_run.values())}, indent=1)
                 temporary.write_text(text + "\n")

@@ -60,7 +60,7 @@ class Table:
         """Keep the rows of the steps before ``step``, the first of this attempt, and no others."""
         self._new = []
         if step and self.path.exists():
-            self._replace(polars.scan_parquet(self.path).filter(polars.col("step") < step))
+            self._replace(self._scan().filter(polars.col("step") < step))
         else:
             self._replace(DataFrame(schema=self.columns).lazy())
 
@@ -73,8 +73,11 @@ class Table:
         """Write all rows so far; before the start there is nothing to write."""
         if self._new:
             new = polars.concat(self._new).lazy()
-            self._replace(polars.concat([polars.scan_parquet(self.path), new]))
+            self._replace(polars.concat([self._scan(), new]))
             self._new = []
+
+    def _scan(self) -> LazyFrame:
+        return polars.scan_parquet(self.path, glob=False)
 
     def _replace(self, rows: LazyFrame) -> None:
         with whole(self.path) as temporary:

@@ -157,7 +157,7 @@ def test_full_disk(source: Path, path: Path, error: Exception, monkeypatch: pyte
     with pytest.raises(DataError, match=r"set\.pt cannot be written .* data\.cache") as caught:
         cached([path], [source], tiny)
     assert "\n" not in str(caught.value)
-    assert not list(path.parent.glob("*.p*t*l"))
+    assert not list(path.parent.glob(".set.pt.*"))
     assert not path.exists()
 
 
@@ -230,6 +230,7 @@ def test_writer_killed_half_way_leaves_nothing_to_trust(source: Path):
     process = start(KILLED, folder)
     process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
-    assert list(folder.glob("*.partial"))
+    assert list(folder.glob(".set.pt.*"))
     assert not (folder / "set.pt").exists()
     assert same(cached([folder / "set.pt"], [source], tiny), tiny())
+    assert not list(folder.glob(".set.pt.*"))

@@ -31,7 +31,7 @@ def test_two_processes_asked_for_one_cell(command, status):
     cell = ("data=digits", "scale=smoke", "max_steps=60", "logger=none")
     processes = [command.start(*cell), command.start(*cell)]
     answers = [(p.communicate(), p.returncode) for p in processes]
-    assert [code for _, code in answers] == [0, 0], answers
+    assert sorted(code for _, code in answers) == [0, 1], answers  # one has it left
     run = command.run()
     (first, writer), (second, _) = sorted(
         (err, process.pid) for ((_, err), _), process in zip(answers, processes, strict=True)

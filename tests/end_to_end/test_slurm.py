@@ -139,6 +139,14 @@ def test_an_array_in_which_one_cell_fails_and_one_is_killed_for_memory(slurm, st
     assert "memory" in err.read_text()
 
 
+def test_a_cell_that_fails_before_it_begins(slurm, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    setup = f'hydra.launcher.setup=["export PYTHONPATH={tmp_path}"]'
+    done = slurm(*RUN, *SLURM, setup, code=1)
+    assert "1 of 1 cells failed" in done.stdout
+    assert re.search(r": job \d+_0 FAILED, ", done.stdout)
+
+
 def test_requeued_and_at_its_time_limit(slurm, cluster, status, undisturbed, wait_for):
     process, run = slurm.start(*RUN, *SLURM), slurm.runs_dir / undisturbed.name
     wait_for(lambda: checkpoint_of(run), process)

@@ -179,8 +179,18 @@ class TestReadRows:
         assert rows.filter(run="a")["cosine"].to_list() == [None] * 4
 
 
-def test_metrics_are_read_as_they_are_written(tmp_path):
-    write(tmp_path, "a").write_metrics([(0, "train/loss", 2.5)])
-    assert read_rows(tmp_path, ["a"], "metrics").to_dicts() == [
+def test_metrics_are_read_as_they_are_written_whatever_the_folder_is_called(tmp_path):
+    for place, loss in (("r[12]*", 2.5), ("r1", 1.0)):
+        (tmp_path / place).mkdir()
+        written = write(tmp_path / place, "a")
+        written.write_metrics([(0, "train/loss", loss)])
+        table = Table(written.path, "ics")
+        table.start(0)
+        table.add([(0, 2, "w", loss, *[0.0] * 5)])
+        table.write()
+        table.start(1)  # as a run that is resumed
+        assert written.final_metrics() == {"train/loss": loss}
+    assert read_rows(tmp_path / "r[12]*", ["a"], "metrics").to_dicts() == [
         {"run": "a", "step": 0, "name": "train/loss", "value": 2.5}
     ]
+    assert read_rows(tmp_path / "r[12]*", ["a"], "ics")["l2"].to_list() == [2.5]

@@ -129,6 +129,14 @@ class TestWriting:
             folder.update_status(state="completed", probes={}, started=2.0)
         assert {p.name for p in store.folder(RUN).path.iterdir()} == {"status.json"}
 
+    def test_a_run_made_anew_and_stopped_in_its_last_step_takes_its_place(self, store):
+        train(store, "old")
+        with pytest.raises(SystemExit), store.writing(RUN, {}, force=True) as folder:
+            folder.write_config("new")
+            folder.update_status(state="completed", probes={})
+            raise SystemExit(143)
+        assert content(store) == "new"
+
     def test_lets_go_after_an_error(self, store):
         with pytest.raises(Crash), store.writing(RUN, {}):
             raise Crash
@@ -277,6 +285,14 @@ class TestSweep:
         assert cell["probes"] == {"ics": ICS["ics"] | {"every": 5}} | LANDSCAPE
         store.add_to_sweep("fig", [self.cell("a") | {"probes": ICS}])
         assert self.manifest(store, "fig")["cells"] == [cell]
+
+    def test_the_command_told_is_one_that_asks_for_all(self, store):
+        store.add_to_sweep("fig", [self.cell("a") | {"probes": ICS, "command": "whole"}])
+        store.add_to_sweep("fig", [self.cell("a") | {"command": "less"}])
+        assert self.manifest(store, "fig")["cells"][0]["command"] == "whole"
+        more = self.cell("a") | {"probes": ICS | LANDSCAPE, "command": "more"}
+        store.add_to_sweep("fig", [more])
+        assert self.manifest(store, "fig")["cells"][0]["command"] == "more"
 
     def test_sweeps_are_apart(self, store):
         store.add_to_sweep("one", [self.cell("a")])

@@ -89,6 +89,7 @@ def _result(rule: Rule, scale: str | None, under: Sequence[_Judged], notes: list
         scale=scale,
         quantity=rule.quantity,
         rule=rule.rule,
+        settings=rule.at(scale) if scale else {},
         confirmatory=rule.confirmatory,
         paper=rule.paper,
         verdict=main.verdict if main else "not run",
@@ -107,7 +108,8 @@ def _result(rule: Rule, scale: str | None, under: Sequence[_Judged], notes: list
         note="; ".join(filter(None, notes)),
         would_change=rule.would_change,
         figure=rule.figure,
-        older_than_rule=any(_older(run, rule) for run in used),
+        runs=len(used),
+        older_than_rule=sum(_older(run, rule) for run in used),
     )
 
 

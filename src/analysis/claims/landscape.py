@@ -26,6 +26,7 @@ _NAMES = {
     "lipschitz": "Lipschitz estimate of the loss",
     "steepest": "largest gradient met",
     "predictiveness": "largest change of the gradient",
+    "relative_change": "largest change of the gradient over its length",
     "beta": "effective beta",
 }
 PANELS = ("variation", "predictiveness", "beta")  # its three panels
@@ -83,6 +84,28 @@ def landscape_equal_loss(
 
 
 @claim
+def predictiveness_per_length(
+    cells: Cells, lr: float, steps: Steps, within: float, below: float, least: int
+) -> Finding:
+    """Compare the gradient's change over its length, at equal steps and at equal losses."""
+    standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
+    column = "relative_change"
+    return Finding(
+        [
+            replace(
+                compared(cells, column, standard, normalised, steps, equal),
+                label=label,
+                effect_label=f"{_NAMES[column]}, BatchNorm / standard",
+            )
+            for label, equal in (
+                ("equal steps", None),
+                ("equal loss", EqualLoss(within, below, least)),
+            )
+        ]
+    )
+
+
+@claim
 def landscape_dln(cells: Cells, lr: float, steps: Steps) -> Finding:
     """Compare all three in the deep linear network."""
     standard, normalised = cells.pair("dln", "dln_bn", optim__lr=lr)
@@ -125,6 +148,7 @@ def along(
         lipschitz=steepness.fill_nan(math.inf).max(),
         steepest=max_horizontal(col("grad_norm_at").fill_nan(math.inf), "grad_norm").max(),
         predictiveness=col("grad_diff").max(),
+        relative_change=(col("grad_diff") / col("grad_norm")).max(),
         beta=col("beta").max(),
     )
 

@@ -52,11 +52,15 @@ def lp_trains_dln(cells: Cells, lr: float, margin: float) -> Finding:
 
 
 @claim
-def lp_shifts(cells: Cells, lr: float) -> Finding:
-    """Compare the step-to-step change of distributions with the standard network's."""
+def lp_shifts(cells: Cells, lr: float, site: str) -> Finding:
+    """Compare the step-to-step change of distributions at a site with the standard network's.
+
+    That has one distribution a layer, which enters its non-linearity.
+    """
 
     def change(a: Run, b: Run) -> float:
-        first, second = (drift(run.rows("activations"), "after_noise") for run in (a, b))
+        first = drift(a.rows("activations"), "after_noise")
+        second = drift(b.rows("activations"), site)
         return median_log_ratio(first, second, "distribution", ["step", "layer"])
 
     standard = cells.of("vgg", optim__lr=lr)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import polars
 from polars import DataFrame, col
 
-from src.analysis.claims.cells import Run, pairs
+from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.result import Component
 from src.analysis.claims.rulebook import rules
 from src.analysis.claims.verdict import Direction, Finding, ratio
@@ -66,9 +66,23 @@ def trains(run: Run, scale: str, accuracy: str) -> bool:
     return train_accuracy(run, accuracy) >= rules().trains[scale]
 
 
-def accuracy_error(differences: int = 1) -> float:
-    """Return the sampling error, in points, of a difference of accuracies (0: of one)."""
-    return POINTS * rules().accuracy_error * ERROR_OF_DIFFERENCE**differences
+def accuracy_error(
+    cells: Cells, accuracy: str = "train_eval/accuracy", differences: int = 1
+) -> float:
+    """Return the sampling error, in points, of a difference of accuracies (0: of one).
+
+    Of so many images as they are taken of, and where it is largest: at one half.
+    """
+    images: float = rules().images
+    if accuracy == "minibatch":
+        images = min(map(_late_images, cells.runs), default=images)
+    return POINTS * 0.5 / math.sqrt(images) * ERROR_OF_DIFFERENCE**differences
+
+
+def _late_images(run: Run) -> float:
+    """Return how many images the minibatches recorded in the last tenth of training have."""
+    records = (1 - LATE) * run.steps / recorded_every(run, "minibatch")
+    return records * run.config["data.batch_size"]
 
 
 def steps_to(run: Run, level: float, accuracy: str) -> float:

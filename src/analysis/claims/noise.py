@@ -1,7 +1,7 @@
 """BatchNorm followed by noise: unstable distributions, and yet it trains."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy
@@ -10,17 +10,16 @@ from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import (
     POINTS,
     accuracy_error,
-    late_accuracy,
     log_variance,
     median_log_ratio,
     recorded_every,
     steps_to,
     train_accuracy,
+    trains,
 )
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component, Verdict
 from src.analysis.claims.rulebook import rules
-from src.analysis.claims.training import beyond_training
 from src.analysis.claims.verdict import Direction, Finding, component, difference, ratio
 from src.analysis.drift import drift
 from src.analysis.statistics import ratio_of_means, steps_ratio
@@ -94,17 +93,21 @@ def noisy_final(cells: Cells, lr: float, margin: float) -> Finding:
     """Compare final training accuracies of BatchNorm with and without noise."""
     normalised, noisy = cells.pair("vgg_bn", "vgg_noisy", optim__lr=lr)
 
-    def judged(label: str, accuracy: Callable[[Run], float]) -> Component:
+    def judged(label: str, accuracy: str) -> Component:
+        def change(a: Run, b: Run) -> float:
+            return POINTS * (train_accuracy(b, accuracy) - train_accuracy(a, accuracy))
+
         return difference(
             label,
             "final training accuracy, noisy - BatchNorm, points",
-            pairs(normalised, noisy, lambda a, b: POINTS * (accuracy(b) - accuracy(a))),
+            pairs(normalised, noisy, change),
             "equal",
             margin=margin,
-            floor=accuracy_error(),
+            floor=accuracy_error(cells, accuracy),
         )
 
-    return Finding([judged("minibatches", late_accuracy), judged("evaluation", train_accuracy)])
+    each = {"minibatches": "minibatch", "evaluation": "train_eval/accuracy"}
+    return Finding([judged(label, accuracy) for label, accuracy in each.items()])
 
 
 @claim
@@ -160,17 +163,13 @@ def _drifts(
 
 @claim
 def plain_noise_stops(cells: Cells, lr: float, stopped: float) -> Finding:
-    """Tell whether the standard network trains without the noise, and not with it."""
-    noisy = cells.of("vgg_plain_noisy", optim__lr=lr)
-    return Finding(
-        [
-            difference(
-                "with the noise",
-                f"final training accuracy - {stopped:.0%}, points",
-                {s: POINTS * (train_accuracy(run) - stopped) for s, run in noisy.items()},
-                "less",
-                floor=accuracy_error(0),
-            ),
-            beyond_training("without it", cells, "vgg", "greater", optim__lr=lr),
-        ]
-    )
+    """Tell whether the noise stops the standard network, where that trains without it."""
+
+    def beyond(standard: Run, noisy: Run) -> float:
+        trained = trains(standard, cells.scale, "train_eval/accuracy")
+        return POINTS * (train_accuracy(noisy) - stopped) if trained else math.nan
+
+    found = pairs(*cells.pair("vgg", "vgg_plain_noisy", optim__lr=lr), beyond)
+    what = f"final training accuracy with the noise - {stopped:.0%}, points"
+    floor = accuracy_error(cells, differences=0)
+    return Finding([difference("", what, found, "less", floor=floor)])

@@ -96,7 +96,7 @@ def init_dependence(cells: Cells, lr: float, initialisations: int) -> Finding:
             "spread of the final training accuracy, BatchNorm - standard, points",
             {seed: spread(b) - spread(a) for seed, a, b in both},
             "less",
-            floor=accuracy_error(),
+            floor=accuracy_error(cells, cells.measured["accuracy"]),
         ),
     )
 

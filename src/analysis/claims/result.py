@@ -93,6 +93,7 @@ class Result(_Parted):
         scale: Of the runs it was judged on; null where there are none.
         quantity: What is measured.
         rule: When it is supported and when contradicted.
+        settings: The numbers it was judged by, at the scale.
         confirmatory: Whether it is one of the few in the Holm family; else exploratory.
         paper: The paper's own number; null where it gives none.
         verdict: Of the main reading, which stands first in ``readings``.
@@ -111,7 +112,8 @@ class Result(_Parted):
         note: What a reader must know of these numbers; may be empty.
         would_change: What would change our mind.
         figure: The figure that shows it.
-        older_than_rule: Whether a run it rests on began before the rule was fixed.
+        runs: How many it rests on.
+        older_than_rule: How many of these began before the rule was fixed.
     """
 
     id: str
@@ -122,6 +124,7 @@ class Result(_Parted):
     scale: str | None
     quantity: str
     rule: str
+    settings: Mapping[str, Any]
     confirmatory: bool
     paper: str | None
     verdict: Verdict
@@ -140,7 +143,8 @@ class Result(_Parted):
     note: str
     would_change: str
     figure: str
-    older_than_rule: bool
+    runs: int
+    older_than_rule: int
 
 
 def to_json(results: Sequence[Result], rules_hash: str) -> str:
@@ -152,7 +156,7 @@ def to_json(results: Sequence[Result], rules_hash: str) -> str:
 def to_csv(results: Sequence[Result], rules_hash: str) -> str:
     """Return ``claims.csv``: a row a claim, without its components, readings and single seeds."""
     text = io.StringIO()
-    nested = {"whole", "components", "readings", "interval", "diverged", "values"}
+    nested = {"whole", "components", "readings", "interval", "diverged", "values", "settings"}
     names = [f.name for f in dataclasses.fields(Result) if f.name not in nested]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*names, "low", "high", "diverged", "rules"])

@@ -72,8 +72,8 @@ class Rules:
         scales: From the smallest to the largest.
         chance: The accuracy of a net that has learnt nothing; a diverged run counts as that.
         trains: The final training accuracy from which a net counts as training, by scale.
-        accuracy_error: The sampling error of an accuracy: seeds that agree better than it are not
-            taken to.
+        images: How many an accuracy is taken of: seeds that agree better than that can tell are
+            not taken to.
         machine: The columns that make a kind of machine; pairs are never made across.
         defaults: The main reading of each key that runs may differ in; a claim may have its own.
         claims: By id.
@@ -86,7 +86,7 @@ class Rules:
     scales: list[str]
     chance: float
     trains: Mapping[str, float]
-    accuracy_error: float
+    images: int
     machine: list[str]
     defaults: Mapping[str, Any]
     claims: Mapping[str, Rule]

@@ -1,6 +1,7 @@
 """BatchNorm does not lower internal covariate shift, as the change of gradients."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from polars import DataFrame, col
@@ -51,15 +52,25 @@ def shift_equal_loss(
     cells: Cells, lr: float, margin: float, within: float, below: float, least: int
 ) -> Finding:
     """Compare the l2 difference not at equal steps but at equal training losses."""
+    equal = EqualLoss(within, below, least)
+    length = _length(cells, "l2", lr, margin, equal=equal)
+    return Finding([replace(length, label="", effect_label="l2 " + length.effect_label)])
 
-    def change(a: Run, b: Run) -> float:
-        first, second = _shift(a), _shift(b)
-        matched = at_equal_loss(a, first, b, second, EqualLoss(within, below, least))
-        return median_log_ratio(first, matched, "l2", _AT)
 
-    logs = pairs(*cells.pair("vgg", "vgg_bn", optim__lr=lr), change)
-    what = "l2 shift at equal training loss, BatchNorm / standard"
-    return Finding([ratio("", what, logs, "not less", margin=margin)])
+@claim
+def shift_relative_equal_loss(
+    cells: Cells,
+    lr: float,
+    margin: float,
+    cosine_margin: float,
+    within: float,
+    below: float,
+    least: int,
+) -> Finding:
+    """Compare the relative difference and the cosine at equal training losses."""
+    equal = EqualLoss(within, below, least)
+    length = _length(cells, "relative", lr, margin, equal=equal)
+    return Finding([length, _turn(cells, lr, cosine_margin, equal=equal)])
 
 
 @claim
@@ -79,22 +90,29 @@ def _length(
     margin: float,
     window: Window = WHOLE,
     family: str = "vgg",
+    equal: EqualLoss | None = None,
 ) -> Component:
     def change(a: Run, b: Run) -> float:
-        return median_log_ratio(_shift(a, window), _shift(b), column, _AT)
+        return median_log_ratio(*_shifts(a, b, window, equal), column, _AT)
 
-    label, what = f"{column} at LR {lr:g}{_told(window)}", "shift, BatchNorm / standard"
+    label = f"{column} at LR {lr:g}{_told(window)}"
+    what = f"shift, BatchNorm / standard{_met(equal)}"
     logs = pairs(*cells.pair(family, f"{family}_bn", optim__lr=lr), change)
     return ratio(label, what, logs, "not less", margin=margin)
 
 
 def _turn(
-    cells: Cells, lr: float, margin: float, window: Window = WHOLE, family: str = "vgg"
+    cells: Cells,
+    lr: float,
+    margin: float,
+    window: Window = WHOLE,
+    family: str = "vgg",
+    equal: EqualLoss | None = None,
 ) -> Component:
     def change(a: Run, b: Run) -> float:
-        return median_difference(_shift(a, window), _shift(b), "cosine", _AT)
+        return median_difference(*_shifts(a, b, window, equal), "cosine", _AT)
 
-    label, what = f"cosine at LR {lr:g}{_told(window)}", "BatchNorm - standard"
+    label, what = f"cosine at LR {lr:g}{_told(window)}", f"BatchNorm - standard{_met(equal)}"
     values = pairs(*cells.pair(family, f"{family}_bn", optim__lr=lr), change)
     return difference(label, what, values, "not greater", margin=margin)
 
@@ -103,6 +121,16 @@ def _shift(run: Run, window: Window = WHOLE) -> DataFrame:
     """Return the shift of the layers that have one: before the first no parameter moves."""
     low, high = (share * run.steps for share in window)
     return run.rows("ics").filter(col("layer") >= 2, col("step") >= low, col("step") < high)
+
+
+def _shifts(a: Run, b: Run, window: Window, equal: EqualLoss | None) -> tuple[DataFrame, DataFrame]:
+    """Return the shifts of two runs, the second's at the steps, or the losses, of the first's."""
+    first, second = _shift(a, window), _shift(b)
+    return first, second if equal is None else at_equal_loss(a, first, b, second, equal)
+
+
+def _met(equal: EqualLoss | None) -> str:
+    return "" if equal is None else " at equal training loss"
 
 
 def _told(window: Window) -> str:

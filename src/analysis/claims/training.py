@@ -61,7 +61,7 @@ def trains_at_half(cells: Cells, lr: float) -> Finding:
             "test accuracy, BatchNorm - standard, points",
             gained,
             "greater",
-            floor=accuracy_error(),
+            floor=accuracy_error(cells),
         ),
     )
 
@@ -84,7 +84,7 @@ def saturating_trains(cells: Cells, activations: Sequence[str], lr: float) -> Fi
                     ),
                 ),
                 "greater",
-                floor=accuracy_error(),
+                floor=accuracy_error(cells, accuracy),
             ),
         ]
     return Finding(parts)
@@ -103,5 +103,5 @@ def beyond_training(
         f"final training accuracy - {least:.0%}, points",
         {seed: POINTS * (accuracy - least) for seed, accuracy in accuracies.items()},
         "greater" if direction == "greater" else "less",
-        floor=accuracy_error(0),
+        floor=accuracy_error(cells, differences=0, **cells.measured),
     )

@@ -44,6 +44,7 @@ _ORDER = (
     "fig5_lp_dln",
     "fig6_lp_distributions",
     "fig8_moments",
+    "fixed_batch",
     "fig10_landscape_dln",
     "fig11_step_sizes_vgg",
     "fig11_step_sizes_dln",

@@ -7,21 +7,24 @@ import matplotlib.figure
 import polars
 from polars import DataFrame, col
 
+from src.analysis.claims import rules
 from src.analysis.figures import style
 from src.analysis.figures.curves import over_seeds
 from src.analysis.figures.figure import Figure, Gathered, Source
-from src.analysis.figures.landscape import BETA, GRADIENT, LOSS, along_gradient
+from src.analysis.figures.landscape import walked
 from src.analysis.figures.select import Selection
 from src.analysis.figures.training import cells, chosen
 from src.analysis.losses import smoothed
 
-SHIFT = "l2 difference"
-PANELS = {
-    LOSS: "width of the loss band",
-    GRADIENT: "largest change of the gradient",
-    BETA: "effective beta",
-    SHIFT: "shift (l2), median over layers",
-}
+PANELS = (
+    "width of the loss band (nats)",
+    "largest change of the gradient",
+    "change of the gradient over its length",
+    "effective beta",
+    "shift (l2)",
+    "shift over the gradient's length",
+)
+_BAND, _CHANGE, _TURN, _BETA, *_SHIFTS = PANELS
 COLUMNS = ("panel", "variant", "lr", "loss", "value", "low", "high", "seeds")
 
 
@@ -41,35 +44,48 @@ def by_loss(values: DataFrame, losses: DataFrame) -> DataFrame:
     return over_seeds(runs, ["panel", "variant", "lr", "loss"]).select(COLUMNS)
 
 
+_KEYS = ("run", "variant", "lr", "step")
+
+
 def _along(source: Source, selection: Selection) -> DataFrame:
-    """Return the three quantities of Fig. 4, over the paper's step sizes."""
-    ends = along_gradient(source, selection, (0.5, 4))
-    width = (col("high") - col("low")).fill_nan(math.inf)
-    return ends.with_columns(value=polars.when(col("panel") == LOSS).then(width).otherwise("high"))
+    """Return the quantities of Fig. 4, over the paper's step sizes."""
+    beyond = col("loss", "grad_diff", "beta").fill_nan(math.inf)
+    rows = walked(source, selection, (0.5, 4)).with_columns(beyond)
+    change = {_CHANGE: col("grad_diff"), _TURN: col("grad_diff") / col("grad_norm")}
+    largest = {name: value.max() for name, value in (change | {_BETA: col("beta")}).items()}
+    width = (col("loss").max() - col("loss").min()).fill_nan(math.inf)
+    return rows.group_by(_KEYS).agg(**{_BAND: width}, **largest)
 
 
 def _shift(source: Source, selection: Selection) -> DataFrame:
     """Return Definition 2.1's length, as the median over the layers that have one."""
-    rows = source.rows(selection, "ics", ["step", "layer", "l2"], col("layer") >= 2).drop_nans("l2")
-    middle = rows.group_by("run", "variant", "lr", "step").agg(value=col("l2").median())
-    return middle.with_columns(panel=polars.lit(SHIFT))
+    columns = ["l2", "relative"]
+    rows = source.rows(selection, "ics", ["step", "layer", *columns], col("layer") >= 2)
+    rows = rows.with_columns(col(columns).fill_nan(None))
+    named = zip(_SHIFTS, columns, strict=True)
+    return rows.group_by(_KEYS).agg(**{name: col(column).median() for name, column in named})
 
 
 def _gather(source: Source) -> Gathered | None:
     selection = chosen(source, cells(["vgg", "vgg_bn"], [0.1]))
     if selection is None:
         return None
-    wanted = ["panel", "variant", "lr", "run", "step", "value"]
-    parts = [_along(source, selection), _shift(source, selection)]
-    values = polars.concat([part.select(wanted) for part in parts]).drop_nulls("value")
+    wide = [_along(source, selection), _shift(source, selection)]
+    values = polars.concat([part.unpivot(index=_KEYS, variable_name="panel") for part in wide])
     records = source.rows(selection, "metrics", ["step", "value"], col("name") == "train/loss")
-    return Gathered(selection, by_loss(values, smoothed(records.sort("run", "step"), ["run"])))
+    losses = smoothed(records.sort("run", "step"), ["run"]).filter(col("loss") < _off_plateau())
+    return Gathered(selection, by_loss(values.drop_nulls("value"), losses))
+
+
+def _off_plateau() -> float:
+    """Return below which loss the claims compare."""
+    return float(rules().claims["landscape_equal_loss"].settings["below"])
 
 
 def draw(data: DataFrame) -> matplotlib.figure.Figure:
     """Draw a panel a quantity; the loss falls to the right, as training goes."""
-    figure = style.panels(1, len(PANELS), width=10, height=2.8)
-    for ax, (panel, title) in zip(figure.axes, PANELS.items(), strict=True):
+    figure = style.panels(2, 3, width=8.5, height=2.6)
+    for place, (ax, panel) in enumerate(zip(figure.axes, PANELS, strict=True)):
         part = data.filter(col("panel") == panel)
         ax.set_visible(not part.is_empty())
         for (variant,), curve in part.group_by("variant", maintain_order=True):
@@ -78,7 +94,9 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
             loss, value, low, high = (curve[name].to_numpy() for name in names)
             ax.fill_between(loss, low, high, color=colour, alpha=0.16, lw=0)
             ax.plot(loss, value, color=colour, marker=marker, markersize=3.5)
-        ax.set(title=textwrap.fill(title, 22), xlabel="training loss (nats)")
+        ax.set_title(textwrap.fill(panel, 35))
+        if place >= len(PANELS) - 3:
+            ax.set_xlabel("training loss (nats), falling")
         ax.invert_xaxis()
         style.logarithmic(ax.yaxis)
     variants = sorted(data["variant"].unique(), key=style.rank)
@@ -89,7 +107,7 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
 def told(data: DataFrame) -> str:
     """Say what each network has at the loss that most seeds of both pass."""
     each = []
-    for panel, title in PANELS.items():
+    for panel in (_BAND, _TURN, _BETA, *_SHIFTS):
         part = data.filter(col("panel") == panel)
         shared = part.group_by("loss").agg(col("variant").n_unique(), col("seeds").min())
         shared = shared.filter(col("variant") == 2).sort("seeds", "loss", descending=True)
@@ -98,7 +116,7 @@ def told(data: DataFrame) -> str:
         loss = shared["loss"][0]
         rows = part.filter(col("loss") == loss).sort("variant").select("value", "variant").rows()
         values = ", ".join(f"{value:.3g} for {style.look(name).name}" for value, name in rows)
-        each.append(f"{title} at {loss:g} nats {values}")
+        each.append(f"{panel} at {loss:g} nats {values}")
     return f"{'; '.join(each)}." if each else "The networks have no loss in common."
 
 
@@ -109,11 +127,12 @@ FIGURES = (
         "ours, on Santurkar et al. 2018, Fig. 3a and 4",
         "equal_loss",
         "What Fig. 4 and Fig. 3 show over steps, over the training loss instead, the mean of five "
-        "records around the probed step. At equal steps BatchNorm has trained further, and what "
-        "changes with that looks like what BatchNorm changes. To see: whether the gap is there "
-        "where both have the same loss. Step sizes from half the rate to four times, as in Fig. 4; "
-        "each run's median within a tenth of a nat, then median and range over the seeds that "
-        "have one; a run that diverged is in it up to there. No paper has this figure.",
+        "records around the probed step; below 2.2 nats, where a network is off its plateau. At "
+        "equal steps BatchNorm has trained further, and what changes with that looks like what "
+        "BatchNorm changes. To see: whether the gap is there where both have the same loss. Step "
+        "sizes from half the rate to four times, as in Fig. 4; of the shift the median over "
+        "layers. Each run's median within a tenth of a nat, then median and range over the seeds "
+        "that have one; a run that diverged is in it up to there. No paper has this figure.",
         _gather,
         draw,
         told,

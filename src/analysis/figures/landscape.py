@@ -36,6 +36,7 @@ class Design(NamedTuple):
         papers: The names of the paper's curves, by panel.
         progress: A first panel of accuracy or loss, if any.
         metric: ``euclidean``, the papers', or ``relative``.
+        nats: Whether the loss has a linear axis, on which a band is as high as it is wide in nats.
     """
 
     models: Mapping[str, str]
@@ -44,6 +45,7 @@ class Design(NamedTuple):
     papers: Mapping[str, str]
     progress: Panel | None
     metric: str = "euclidean"
+    nats: bool = False
 
 
 def extremes(rows: DataFrame) -> DataFrame:
@@ -72,13 +74,20 @@ def along_gradient(
     source: Source, selection: Selection, sizes: tuple[float, float], metric: str = "euclidean"
 ) -> DataFrame:
     """Return the :func:`extremes` of a selection's runs, over step sizes as multiples of LR."""
-    wanted = ["step", "eta", "loss", "grad_diff", "beta"]
+    return extremes(walked(source, selection, sizes, metric))
+
+
+def walked(
+    source: Source, selection: Selection, sizes: tuple[float, float], metric: str = "euclidean"
+) -> DataFrame:
+    """Return what the runs met along the gradient, a row a step size, as multiples of LR."""
+    wanted = ["step", "eta", "loss", "grad_norm", "grad_diff", "beta"]
     along = (col("metric") == metric) & (col("direction") == "gradient")
     rows = source.rows(selection, "landscape", wanted, along)
     if metric == "euclidean":  # the probe matches the relative step sizes to these
         multiple, (least, greatest) = col("eta") / col("lr"), sizes
         rows = rows.filter(multiple > 0.999 * least, multiple < 1.001 * greatest)
-    return extremes(rows)
+    return rows
 
 
 def _bands(found: DataFrame, selection: Selection) -> DataFrame:
@@ -137,11 +146,15 @@ def draw(data: DataFrame, design: Design) -> matplotlib.figure.Figure:
         if "accuracy" in title:
             ax.set_ylim(bottom=0)
             continue
-        style.logarithmic(ax.yaxis)
+        if title == LOSS and design.nats:
+            ax.set_ylim(bottom=0)
+        else:
+            style.logarithmic(ax.yaxis)
         mine = data.filter(col("panel") == title, col("whose") == style.OURS)
         most = mine.select(polars.max_horizontal("value", "high").max()).item() or math.inf
         # Lest one spike of the paper's flatten all of ours.
-        ax.set_ylim(top=min(ax.get_ylim()[1], 10 * most))
+        room = 1.05 if title == LOSS and design.nats else 10
+        ax.set_ylim(top=min(ax.get_ylim()[1], room * most))
     legend(figure, data)
     style.span(figure.axes, data)
     return figure
@@ -190,9 +203,12 @@ _READ = (
     "if nothing had been. This is not a band over separately trained runs with several learning "
     "rates, as which it is often reproduced. Bands: from the least to the greatest over the step "
     "sizes, each edge the median over seeds; beta: median and range over seeds. Dashed: the "
-    "paper's edges, one run, at its own steps, cut where our runs end and at ten times our "
-    "greatest value. The axes are logarithmic, as the paper's of the loss is and those of VGG's "
-    "gradient and beta are not: the height of a band is the ratio of its edges. "
+    "paper's edges, one run, at its own steps, cut where our runs end and where they would "
+    "flatten ours. "
+)
+_NATS = (
+    "The loss has a linear axis, where the paper's is logarithmic: the claim is of a band's width "
+    "in nats. Gradient and beta have logarithmic ones, the paper's of VGG linear ones. "
 )
 _EDGE = (
     "Dotted: 2/LR, the edge of stability at which full-batch descent hovers, with BatchNorm or "
@@ -209,8 +225,9 @@ FIGURES: Sequence[Figure] = (
         "The landscape of VGG along the gradient",
         "Santurkar et al. 2018, Fig. 4",
         "fig4_landscape",
-        Design(_models("vgg", "bn"), 0.1, (0.5, 4), _FIG4, None),
+        Design(_models("vgg", "bn"), 0.1, (0.5, 4), _FIG4, None, nats=True),
         _READ
+        + _NATS
         + _EDGE
         + _SMALLEST
         + "To see: how far apart the two networks are in the middle of training, not "
@@ -243,7 +260,7 @@ FIGURES: Sequence[Figure] = (
         "The landscape of VGG under other norms",
         "Santurkar et al. 2018, Fig. 12",
         "fig5_lp_vgg",
-        Design(_VGG_LP, 0.1, (0.5, 4), {}, _progress(_VGG_LP, 0.1, True)),
+        Design(_VGG_LP, 0.1, (0.5, 4), {}, _progress(_VGG_LP, 0.1, True), nats=True),
         "As Fig. 4, for norms that divide by an average l1, l2 or l-infinity norm; a row a "
         "network, each beside BatchNorm, a column of one scale. To see: whether each of them is as "
         "smooth as BatchNorm. Bands: each edge the median over seeds. The "

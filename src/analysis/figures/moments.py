@@ -8,6 +8,7 @@ from src.analysis.drift import drift
 from src.analysis.figures import curves, style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.ridgelines import probed
+from src.analysis.figures.select import Selection
 from src.analysis.figures.training import cells, chosen, legend, points, told
 
 LAYERS = (2, 9, 13)
@@ -80,20 +81,33 @@ def over_spread(rows: DataFrame) -> DataFrame:
     return polars.concat(parts)
 
 
-def _gather(source: Source) -> Gathered | None:
-    selection = chosen(
-        source, cells(["vgg", "vgg_bn", "vgg_noisy"], [0.1]), ["vgg_bn", "vgg_noisy"]
-    )
+def _units(source: Source, models: list[str]) -> tuple[Selection, DataFrame] | None:
+    """Return the runs of some variants and the moments of their units."""
+    selection = chosen(source, cells(models, [0.1]), models[1:])
     if selection is None:
         return None
     columns = ["step", "layer", "site", "unit", "mean", "variance"]
     rows = source.rows(selection, "activations", columns, col("unit").is_not_null())
-    if rows.is_empty():
+    return None if rows.is_empty() else (selection, rows)
+
+
+def _gather(source: Source) -> Gathered | None:
+    found = _units(source, ["vgg", "vgg_bn", "vgg_noisy"])
+    if found is None:
         return None
+    selection, rows = found
     single = rows.filter(col("site") == "after_noise", col("layer").is_in(LAYERS)).drop("site")
     panel = "layer " + col("layer").cast(str) + ": " + col("quantity").replace_strict(_QUANTITIES)
     parts = over_spread(rows), changes(single).with_columns(panel=panel)
     return Gathered(selection, curves.together(points(part, selection) for part in parts))
+
+
+def _gather_fixed(source: Source) -> Gathered | None:
+    found = _units(source, ["vgg", "vgg_bn"])
+    if found is None:
+        return None
+    selection, rows = found
+    return Gathered(selection, points(over_spread(rows), selection))
 
 
 def draw(data: DataFrame) -> matplotlib.figure.Figure:
@@ -122,6 +136,10 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
     return figure
 
 
+def _told(data: DataFrame) -> str:
+    return told(data, ["mean, before the norm", "mean, entering the non-linearity"])
+
+
 FIGURES = (
     Figure(
         "fig8_moments",
@@ -131,9 +149,11 @@ FIGURES = (
         "Above, what the claims measure: how far a unit's mean, or its whole distribution, moves "
         "from one step to the next, over its spread; the median over units and layers. The "
         "standard network has one distribution a layer, the one that enters its non-linearity, "
-        "and stands with it in each panel. To see: before the norm, where no noise has been added "
-        "yet, noisy BatchNorm moves like the standard network, and BatchNorm far less. Below, what "
-        "the paper draws: the absolute change of mean and variance of what single units give to "
+        "and stands with it in each panel. Each step has its own minibatch, so part of this is "
+        "sampling. To see: before the norm, where the noise of the layers below arrives, noisy "
+        "BatchNorm moves like the standard network in the median of the layers (more in the early "
+        "ones, less in the late ones), and BatchNorm far less. Below, what the paper draws: the "
+        "absolute change of mean and variance of what single units give to "
         "their non-linearity, in one step and since the start of training; the mean over the "
         "recorded units. The paper draws one unit, with the sign, on linear axes. To see: noisy "
         "BatchNorm's mean jumps by about a third in every step, the mean distance of two draws "
@@ -141,6 +161,21 @@ FIGURES = (
         "median and range over seeds.",
         _gather,
         draw,
-        lambda data: told(data, ["mean, before the norm", "mean, entering the non-linearity"]),
+        _told,
+    ),
+    Figure(
+        "fixed_batch",
+        "How the same images' activations move",
+        "ours, on Ioffe & Szegedy 2015, Sec. 2",
+        "fixed_batch",
+        "How far a unit's mean, or its whole distribution, over the same 128 images moves from one "
+        "step to the next, over its spread; the median over units and layers. So it is the "
+        "parameters alone that move it, where the figure before has a minibatch a step. The "
+        "standard network has one distribution a layer, the one that enters its non-linearity, "
+        "and stands with it in each panel. To see: whether BatchNorm still moves less before the "
+        "norm. Line and band: median and range over seeds. No paper has this figure.",
+        _gather_fixed,
+        draw,
+        _told,
     ),
 )

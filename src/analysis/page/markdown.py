@@ -6,8 +6,6 @@ from src.analysis.claims import Component, Reading, Result
 from src.analysis.page import words
 from src.analysis.page.report import Report
 
-_OLDER = "some of its runs began before the rule was fixed"
-
 
 def markdown(report: Report) -> str:
     """Return ``report.md``; figures are linked as ``figures/*.svg``."""
@@ -40,6 +38,7 @@ def markdown(report: Report) -> str:
         words.NUMBERS,
         _table(heads, claims),
         "## How each was judged",
+        "\n".join(f"- {what}: {told}" for what, told in words.DEFINITIONS.items()),
         *(_judged(r, drawn) for r in report.results),
         "## Figures",
         *(
@@ -78,10 +77,11 @@ def _judged(result: Result, drawn: Collection[str]) -> str:
     told = {
         "Measured": result.quantity,
         "Rule": result.rule,
+        "Its numbers": words.settings(result),
         "Main reading": result.readings[0].reading if len(result.readings) > 1 else "",
         "The paper": result.paper,
         "What would change our mind": result.would_change,
-        "Notes": "; ".join(filter(None, (result.note, _OLDER if result.older_than_rule else ""))),
+        "Notes": "; ".join(filter(None, (result.note, words.older(result)))),
     }
     kind = "confirmatory" if result.confirmatory else "exploratory"
     scale = f", scale {result.scale}" if result.scale else ""
@@ -123,8 +123,8 @@ def _parts(judged: Iterable[Component]) -> str:
 def _about(result: Result) -> str:
     """Say what the effect is, and what must be known of it."""
     parts = f"of its parts {told}" if (told := words.parts(result)) else ""
-    older = _OLDER if result.older_than_rule else ""
-    return "; ".join(filter(None, (result.effect_label, parts, result.note, older)))
+    about = (result.effect_label, parts, result.note, words.older(result))
+    return "; ".join(filter(None, about))
 
 
 def _verdict(result: Result | Component | Reading) -> str:

@@ -48,7 +48,7 @@ class Report:
     @property
     def older(self) -> int:
         """How many claims rest on runs that are older than their rule."""
-        return sum(result.older_than_rule for result in self.results)
+        return sum(result.older_than_rule > 0 for result in self.results)
 
     def figure_of(self, result: Result) -> Drawn | None:
         """Return the figure that shows a claim, if it was drawn."""

@@ -216,19 +216,20 @@ class TestReadings:
 
 
 class TestOlderThanRule:
-    @pytest.mark.parametrize(("before", "older"), [(1.0, True), (-1.0, False)])
-    def test_by_the_start_of_any_run_used(self, folder, trained, fixed, before, older):
+    @pytest.mark.parametrize(("before", "older"), [(1.0, 1), (-1.0, 0)])
+    def test_by_the_start_of_each_run_used(self, folder, trained, fixed, before, older):
         for seed in folder.seeds:
             trained("vgg", seed, 800)
             status = {"started": fixed - before} if seed == 3 else None
             trained("vgg_bn", seed, 200, status=status)
-        assert folder.judged("faster_training").older_than_rule is older
+        result = folder.judged("faster_training")
+        assert (result.older_than_rule, result.runs) == (older, 10)
 
     def test_a_run_that_does_not_tell_when_it_began_cannot_be_younger(self, folder, trained):
         for seed in folder.seeds:
             trained("vgg", seed, 800)
             trained("vgg_bn", seed, 200, status={"started": None})
-        assert folder.judged("faster_training").older_than_rule
+        assert folder.judged("faster_training").older_than_rule == 5
         assert not folder.judged("higher_rate").older_than_rule  # not run
 
 

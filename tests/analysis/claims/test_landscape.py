@@ -149,6 +149,26 @@ class TestEqualLoss:
 
 
 @pytest.mark.parametrize(
+    ("longer", "verdict"), [(1.0, "inconclusive"), (2.0, "supported"), (0.5, "contradicted")]
+)
+def test_the_gradient_s_change_over_its_length_at_equal_steps_and_losses(folder, longer, verdict):
+    for seed in folder.seeds:
+        for model, length in (("vgg", 1.0), ("vgg_bn", longer * folder.wobble(seed))):
+            records = range(0, folder.steps, 10)
+            losses = [2 * math.exp(-step / 1000) for step in records]
+            tables = {
+                "landscape": folder.landscape(STEPS, gradient=length),
+                "metrics": folder.metric("train/loss", records, losses),
+            }
+            folder.write(model, seed, tables)
+    result = folder.judged("predictiveness_per_length")
+    assert result.verdict == verdict
+    assert [part.label for part in result.components] == ["equal steps", "equal loss"]
+    for part in result.components:
+        assert part.effect == pytest.approx(1 / longer, rel=0.01)
+
+
+@pytest.mark.parametrize(
     ("at_start", "on_the_way", "verdict"),
     [(1, 0.3, "inconclusive"), (0.3, 0.3, "supported"), (0.3, 3, "contradicted")],
 )

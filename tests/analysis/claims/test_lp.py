@@ -80,9 +80,12 @@ class TestLpShifts:
         for seed in folder.seeds:
             for model, size in ({"vgg": 0.05} | nets).items():
                 wide = 1 + size * folder.wobble(seed if model != "vgg" else 2)
-                activations = {
-                    **{"step": [0, 1], "layer": [2, 2], "site": ["after_noise"] * 2},
-                    **{"unit": [0, 0], "mean": [0.0, 0.0], "variance": [1.0, wide**2]},
+                activations = {  # after a norm parameters move, as far as nobody asks
+                    **{"step": 2 * [0, 1], "layer": [2] * 4, "unit": [0] * 4, "mean": [0.0] * 4},
+                    "site": ["after_noise"] * 2 + ["before_norm"] * 2,
+                    "variance": [1.0, wide**2, 1.0, 100.0]
+                    if model == "vgg"
+                    else [1.0, 100.0, 1.0, wide**2],
                 }
                 folder.write(model, seed, {"activations": activations}, sweep="fig5_lp_vgg")
         result = folder.judged("lp_shifts")

@@ -90,6 +90,30 @@ class TestEqualLoss:
         assert result.verdict == verdict
         assert result.effect == pytest.approx(ratio, rel=0.01)
 
+    @pytest.mark.parametrize(
+        ("relative", "cosine", "verdict"),
+        [(1.0, 0.5, "supported"), (0.9, 0.8, "contradicted"), (1.0, 0.8, "mixed")],
+    )
+    def test_of_the_gradient_s_length_and_direction(self, folder, relative, cosine, verdict):
+        """BatchNorm's, falling twice as fast, where the standard network has the same loss."""
+        for seed in folder.seeds:
+            for model, rate in (("vgg", 1.0), ("vgg_bn", 2.0)):
+                steps = range(0, folder.steps, 10)
+                losses = [3 * math.exp(-rate * step / 1000) for step in steps]
+                by, to, w = 1.0, 0.5, 0.0
+                if model == "vgg_bn":
+                    by, to, w = relative, cosine, 0.005 * (seed - 2)
+                ics = {"step": [*steps], "layer": [2] * 300}
+                ics["relative"] = [by * loss * (1 + w) for loss in losses]
+                ics["cosine"] = [to + w - loss / 10 for loss in losses]
+                tables = {"ics": ics, "metrics": folder.metric("train/loss", steps, losses)}
+                folder.write(model, seed, tables)
+        result = folder.judged("shift_relative_equal_loss")
+        assert result.verdict == verdict
+        length, turn = (part.effect for part in result.components)
+        assert length == pytest.approx(relative, rel=0.02)
+        assert turn == pytest.approx(cosine - 0.5, abs=0.01)
+
     def test_pairs_steps_of_equal_loss(self, folder):
         """The shift is the loss: at equal steps BatchNorm's is lower, at equal losses it is not."""
         for seed in folder.seeds:

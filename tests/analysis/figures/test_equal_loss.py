@@ -51,10 +51,15 @@ def test_it_draws_what_the_probes_found_at_the_loss_around_their_step(run, tmp_p
         expected: dict[str, dict[int, list[float]]] = {panel: {} for panel in equal_loss.PANELS}
         for step in range(100, 3000, 100):
             place, at = round(10 * loss[step]), along.filter(step=step)
-            shift = tables["ics"].filter(col("layer") > 1, step=step)["l2"].median()
-            found = (at["loss"].max() - at["loss"].min(), at["grad_diff"].max(), at["beta"].max())
-            for panel, value in zip(expected, (*found, shift), strict=True):
-                expected[panel].setdefault(place, []).append(value)
+            shifts = tables["ics"].filter(col("layer") > 1, step=step)
+            change = at["grad_diff"].max()
+            found = (
+                *(at["loss"].max() - at["loss"].min(), change, change / at["grad_norm"][0]),
+                *(at["beta"].max(), shifts["l2"].median(), shifts["relative"].median()),
+            )
+            if loss[step] < 2.2:  # off the plateau
+                for panel, value in zip(expected, found, strict=True):
+                    expected[panel].setdefault(place, []).append(value)
         for panel, by_loss in expected.items():
             mine = data.filter(col("panel") == panel, col("variant") == model)
             drawn = {round(10 * at): value for at, value in mine.select("loss", "value").rows()}
@@ -72,7 +77,16 @@ def test_it_draws_what_the_probes_found_at_the_loss_around_their_step(run, tmp_p
 )
 def test_it_says_what_both_have_at_the_loss_of_most_seeds(losses, told) -> None:
     rows = [
-        (equal_loss.SHIFT, variant, 0.1, loss, (10 if variant == "vgg" else 2) * loss, 0.0, 9.0, n)
+        (
+            equal_loss.PANELS[4],
+            variant,
+            0.1,
+            loss,
+            (10 if variant == "vgg" else 2) * loss,
+            0.0,
+            9.0,
+            n,
+        )
         for variant, found in losses.items()
         for loss, n in found.items()
     ]
