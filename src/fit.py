@@ -149,6 +149,8 @@ def _model(settings: Settings, device: torch.device, fed: Feed, checkpoint: Path
     if settings.init.name == "unit_variance" and checkpoint is None:
         inputs, _ = next(iter(fed.training))
         scale_to_unit_variance(model.network, inputs, settings.init.gain)
+    if settings.precision == "64-true":  # before Lightning restores a checkpoint, or it is rounded
+        model.double()
     if _channels_last(settings, device):
         model.to(memory_format=torch.channels_last)
     return model

@@ -15,7 +15,9 @@ from src.data.dataset import DataError
 from src.data.digits import digits
 from src.data.loader import Batches
 from src.data.transforms import Normaliser
+from src.models.clock import Clock
 from src.models.evaluation import evaluate, without_noise
+from src.models.network import Classifier
 from src.runs.folder import RunFolder
 from src.runs.needs import needs
 from src.training import train
@@ -45,9 +47,10 @@ def saved(folder):
     return torch.load(folder.checkpoints()[0])["state_dict"]
 
 
-@pytest.mark.parametrize("model", ["vgg", "vgg_bn"])
-def test_unit_variance_is_that_of_the_first_batch(run, settings, tmp_path, model):
+@pytest.mark.parametrize(("model", "gain"), [("vgg", 1.0), ("vgg_bn", 1.0), ("vgg", 2.0)])
+def test_unit_variance_is_that_of_the_first_batch(run, settings, tmp_path, model, gain):
     options = (f"model={model}", "init=unit_variance", "max_steps=1", "optim.lr=1e-30")
+    options += (f"init.gain={gain}",)
     state = saved(run("run", *options))
     chosen = settings(*TINY, *options)
     network = models.build(chosen, 10)
@@ -61,6 +64,8 @@ def test_unit_variance_is_that_of_the_first_batch(run, settings, tmp_path, model
     for name, module in network.network.named_children():
         if name.startswith("norm"):
             continue
+        if name.startswith(("conv", "linear")):
+            module.weight.data.div_(gain)
         x = module(x)
         if name.startswith(("conv", "linear")):
             assert x.var(correction=0).item() == pytest.approx(1, rel=1e-4), name
@@ -94,13 +99,40 @@ def killed_and_resumed(run, monkeypatch, *options):
     return run("killed", *options)
 
 
-@pytest.mark.parametrize("choice", ["model.statistics=running", "noise=fixed"])
+@pytest.mark.parametrize("choice", ["model.statistics=running", "noise=fixed", "precision=64-true"])
 def test_a_resumed_run_ends_as_one_never_killed(run, monkeypatch, choice):
     options = ("model=vgg_noisy", choice, "max_steps=4", "checkpoint_every=2", "optim.lr=0.01")
     whole, resumed = run("whole", *options), killed_and_resumed(run, monkeypatch, *options)
     ours, theirs = saved(whole), saved(resumed)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_noise_and_dropout_are_drawn_anew_at_each_step(run, monkeypatch):
+    drawn = set()
+    real = Clock.key
+
+    def hear(self, purpose, layer):
+        drawn.add((key := real(self, purpose, layer))[1:3])
+        return key
+
+    monkeypatch.setattr(Clock, "key", hear)
+    run("run", "model=vgg_noisy", "model.dropout=0.5", "max_steps=3")
+    training = {(purpose, step) for purpose, step in drawn if not purpose.endswith("_eval")}
+    assert training == {(purpose, step) for purpose in ("noise", "dropout") for step in range(3)}
+
+
+def test_mixed_precision_is_that_of_training_and_of_evaluation(run, monkeypatch):
+    seen = set()
+    real = Classifier.loss
+
+    def hear(self, output, target):
+        seen.add((self.training, output.dtype))
+        return real(self, output, target)
+
+    monkeypatch.setattr(Classifier, "loss", hear)
+    run("run", "model=vgg", "max_steps=1", "precision=bf16-mixed")
+    assert seen == {(True, torch.bfloat16), (False, torch.bfloat16)}
 
 
 @pytest.mark.parametrize("lost", ["norms", "ics"])

@@ -1,7 +1,8 @@
 """From each probe's tensors to the rows of its table, with as few host synchronisations as can be.
 
-That is one for shift and landscape, one a layer for the theory, one a Hessian-vector product for
-the curvature, and for activations on CUDA one a row: counting what falls into bins waits.
+Reading the numbers waits once for shift and landscape, once a layer for the theory, once a
+Hessian-vector product for the curvature, and for activations on CUDA once a row: counting what
+falls into bins waits. What is drawn, and the step sizes, are copied to the device besides.
 """
 
 import math
@@ -112,7 +113,8 @@ def landscape(view: View, settings: ProbesSettings) -> list[Row]:
     at_zero = _at_zero(view)
     for metric in settings.metrics:
         for direction in settings.directions:
-            given = None if direction == "gradient" else _random_direction(view)
+            random = direction == "random"
+            given = _random_direction(view, metric, at_zero[1]) if random else None
             found = landscape_probe(
                 *(view.network, view.loss_fn, view.batch, view.before, sizes, given, metric),
                 weight_decay=view.weight_decay,
@@ -143,13 +145,21 @@ def _at_zero(view: View) -> tuple[Tensor, list[Tensor]]:
         return evaluation.gradient(view.before, list(view.before))
 
 
-def _random_direction(view: View) -> dict[str, Tensor]:
-    """Return a random direction as long as the step's gradient."""
+def _random_direction(view: View, metric: str, gradient: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return a direction, all alike likely in the metric, as long in it as the gradient."""
+    theta, relative = list(view.before.values()), metric == "relative"
+    D = torch.stack([p.norm() if relative else p.new_ones(()) for p in theta])
+    sizes = [p.numel() for p in theta]
     stream = generator(view.seed, "probe", "direction", view.step)
-    drawn = {n: torch.randn(p.shape, generator=stream).to(p) for n, p in view.before.items()}
-    length = torch.stack([g.norm() for g in view.gradient.values()]).norm()
-    own = torch.stack([d.norm() for d in drawn.values()]).norm()
-    return {name: value * (length / own).to(value) for name, value in drawn.items()}
+    drawn = torch.randn(sum(sizes), generator=stream).to(D).split(sizes)
+    d = [torch.where(n > 0, z / n, 0.0) for n, z in zip(D, drawn, strict=True)]
+    own, length = (
+        (D * torch.stack([part.norm() for part in vector])).norm() for vector in (d, gradient)
+    )
+    return {
+        name: (length / own * part).view_as(p)
+        for (name, p), part in zip(view.before.items(), d, strict=True)
+    }
 
 
 SITES = {
@@ -241,9 +251,10 @@ def curvature(view: View, settings: ProbesSettings) -> list[Row]:
 def theory(view: View, settings: ProbesSettings) -> list[Row]:
     """Return a row a layer and quantity: the size of each part of Theorems 4.1 and 4.2.
 
-    Parts are summed over the units, dead ones, whose gradient is zero, left out. With activation
-    gradients held fixed the ratio of Theorem 4.4's two sides is that of 4.1's, ``gradient_ratio``.
-    They are about BatchNorm: other norms have no row, nor has one whose statistics are constants.
+    Parts are summed over the units, dead ones, whose gradient is zero, left out; of Theorem 4.2
+    over the first ``settings.units``. With activation gradients held fixed the ratio of Theorem
+    4.4's two sides is that of 4.1's, ``gradient_ratio``. They are about BatchNorm: other norms have
+    no row, nor has one whose statistics are constants.
     """
     rows: list[Row] = []
     for layer in settings.layers or sorted(set(_numbers(view.network).values())):
@@ -260,7 +271,7 @@ def theory(view: View, settings: ProbesSettings) -> list[Row]:
             "gradient_left": first.left.sum(),
             "gradient_right": first.right.sum(),
             "gradient_ratio": first.left.sum() / first.plain.sum(),
-            "factor": first.factor.median(),
+            "factor": first.factor[alive].median(),
             "factor_weighted": (share * first.factor).sum(),
             "mean_share": (share * first.mean).where(alive, 0.0).sum(),
             "correlation_share": (share * first.correlation).where(alive, 0.0).sum(),

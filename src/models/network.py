@@ -1,6 +1,7 @@
 """What every network here shares: the optimiser, the clock of its draws, the training step."""
 
 from collections import OrderedDict
+from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from src.models.clock import Clock
 from src.models.init import initialise
-from src.models.norms import hold_statistics
+from src.models.norms import holding_statistics
 from src.settings import Settings
 
 ACTIVATIONS = {
@@ -67,9 +68,9 @@ class Network(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the minibatch's loss, and the output for whoever records the accuracy."""
         inputs, target = batch
-        if self.settings.model.statistics == "running":
-            hold_statistics(self, inputs, self.clock.step)
-        output = self(inputs)
+        constant = self.settings.model.statistics == "running"
+        with holding_statistics(self, self.clock.step) if constant else nullcontext():
+            output = self(inputs)
         return {"loss": self.loss(output, target), "output": output.detach()}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

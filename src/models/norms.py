@@ -1,5 +1,7 @@
 """Normalisation over the batch, by the variance or an lp norm, and the norms of the controls."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 from typing import Any
 
@@ -192,20 +194,20 @@ def make_norm(
     return nn.GroupNorm(groups, units, model.eps, affine)
 
 
-@torch.no_grad()
-def hold_statistics(model: nn.Module, inputs: Tensor, step: int) -> None:
-    """Move the running statistics on by one batch and let the norms normalise with them.
+@contextmanager
+def holding_statistics(model: nn.Module, step: int) -> Iterator[None]:
+    """Let each norm take in the batch that a forward pass gives it, then normalise with constants.
 
-    They are constants of the step that follows, and of every probe that looks at it, until
-    ``train()`` is called. Each norm measures what the step gives it, so after those before it have
-    moved; until there have been 1 / momentum batches the statistics are their plain average.
+    These, the running statistics moved on by one batch, are constants of the step, and of every
+    probe that looks at it, until ``train()`` is called. Until there have been 1 / momentum batches
+    they are the batches' plain average.
 
     Args:
         model: Its norms have taken in one batch a step so far.
-        inputs: The batch.
-        step: The step that follows, from 0.
+        step: From 0.
     """
 
+    @torch.no_grad()
     def measure(norm: Any, arguments: tuple[Tensor]) -> None:
         momentum = norm.momentum
         norm.momentum = max(momentum, 1 / (step + 1))
@@ -215,7 +217,7 @@ def hold_statistics(model: nn.Module, inputs: Tensor, step: int) -> None:
     norms = [module for module in model.modules() if isinstance(module, TRACKING)]
     hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
     try:
-        model(inputs)
+        yield
     finally:
         for hook in hooks:
             hook.remove()

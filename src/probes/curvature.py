@@ -39,9 +39,10 @@ def along_gradient(
         hessian = _Hessian(model, loss_fn, [batch], params, weight_decay)
         _, gradient = hessian.evaluations[0].gradient(params, list(params))
         g = _flat(gradient)
+        g = g / g.norm()
         rewind()
         product = hessian @ g
-        return GradientCurvature(product @ g / (g @ g), product.norm() / g.norm())
+        return GradientCurvature(product @ g, product.norm())
 
 
 @dataclass(frozen=True)

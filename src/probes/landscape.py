@@ -55,8 +55,9 @@ def landscape(
     Euclidean, as in the papers: ``theta(eta) = theta - eta d`` and beta is
     ``‖g(eta) - g‖ / (eta ‖d‖)``, with d the gradient g unless given. Relative: with D the norm of
     each parameter, ``theta(eta) = theta - eta D² d``, beta is ``‖D (g(eta) - g)‖ / (eta ‖D d‖)``,
-    and gradient norms, difference and cosine are of D g. That is unchanged when the layers of a
-    ReLU or normalised network are rescaled against each other; a parameter that is 0 stays there.
+    and gradient norms, difference and cosine are of D g. At a given eta that is unchanged when the
+    layers of a ReLU or normalised network are rescaled against each other; a parameter that is 0
+    stays there.
 
     Args:
         model: Any module, used in its current mode.
@@ -70,6 +71,7 @@ def landscape(
         matched: Take every step size times ``‖g‖² / ‖D g‖²``, so that a step along the gradient
             promises the decrease of the loss, to first order, that it promises in the euclidean
             metric. D² is a hundred in a usual layer; the same eta would lead that much farther.
+            What is matched goes with the scale of the layers, as the euclidean steps do.
         at_zero: ``L(theta)`` and g, as ``Evaluation.gradient`` returns them, where they are known.
 
     Raises:

@@ -8,11 +8,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from src import models
+from src.callbacks import measures
 from src.callbacks.measures import MEASURES, View
 from src.data.digits import digits
 from src.data.transforms import Normaliser
 from src.probes import curvature
 from src.probes import landscape as probe
+from src.probes.evaluation import penalty
 from src.probes.shift import internal_covariate_shift
 from src.probes.theory import at_layer
 from src.randomness import generator
@@ -109,18 +111,64 @@ class TestRows:
         assert_equal(found, {name: getattr(landscape, name).expand(2) for name in whole})
         assert set(found["metric"]) == {metric} and set(found["direction"]) == {"gradient"}
 
+    @pytest.mark.parametrize("metric", ["euclidean", "relative"])
     def test_a_random_direction_is_as_long_as_the_gradient_and_another_at_each_step(
-        self, view, table
+        self, view, table, metric
     ):
         seen, _ = view
-        chosen = {"directions": ["random"], "step_sizes": [1.0]}
-        first, again, later = (
-            table("landscape", replace(seen, step=step), **chosen) for step in (0, 0, 1)
+        chosen = {"step_sizes": [1.0], "metrics": [metric]}
+        others = (replace(seen, step=1), replace(seen, seed=1))
+        first, again, *later = (
+            table("landscape", at, directions=["random"], **chosen) for at in (seen, seen, *others)
         )
         walked = first["grad_diff"][0] / first["beta"][0]
-        assert walked == pytest.approx(seen.lr * first["grad_norm"][0])
-        assert first.equals(again) and first["loss"][0] != later["loss"][0]
-        assert first["loss"][0] != table("landscape", step_sizes=[1.0])["loss"][0]
+        assert walked == pytest.approx(first["eta"][0] * first["grad_norm"][0])
+        assert first.equals(again)
+        losses = [found["loss"][0] for found in (first, *later, table("landscape", **chosen))]
+        assert len(set(losses)) == 4
+
+    def test_a_random_direction_is_drawn_alike_in_what_the_metric_measures(self, view, monkeypatch):
+        """A step along it moves each parameter by the same, in multiples of its own norm."""
+        seen, settings = view
+        given = {}
+        real = measures.landscape_probe
+
+        def hear(model, loss_fn, batch, params, sizes, direction, metric, **others):
+            given[metric] = direction
+            return real(model, loss_fn, batch, params, sizes, direction, metric, **others)
+
+        monkeypatch.setattr(measures, "landscape_probe", hear)
+        chosen = replace(settings, directions=["random"], metrics=["euclidean", "relative"])
+        MEASURES["landscape"](seen, chosen)
+        drawn = {n: given["relative"][n] * p.norm() for n, p in seen.before.items()}
+        moving = [name for name, p in seen.before.items() if p.norm() > 0]
+        ratios = torch.cat([(drawn[n] / given["euclidean"][n]).flatten() for n in moving])
+        torch.testing.assert_close(ratios, ratios[:1].expand_as(ratios))
+        assert all(given["relative"][n].count_nonzero() == 0 for n in drawn if n not in moving)
+
+    @pytest.mark.parametrize("exact", [True, False])
+    def test_the_penalty_is_part_of_the_loss_of_every_probe(self, view, table, exact):
+        plain, _ = view
+        decay, theta = 0.07, plain.before
+        seen = replace(
+            plain,
+            exact=exact,
+            weight_decay=decay,
+            loss=plain.loss + penalty(theta, decay),
+            gradient={n: g + decay * theta[n] for n, g in plain.gradient.items()},
+        )
+        landscape = probe.landscape(*of(seen), [0.1], weight_decay=decay)
+        for name in ("loss", "loss_at_zero", "grad_norm", "grad_norm_at", "grad_diff"):
+            value = table("landscape", seen, step_sizes=[1.0])[name][0]
+            assert value == pytest.approx(float(getattr(landscape, name)), rel=1e-4), name
+        top = [
+            table("curvature", at).filter(quantity="largest_eigenvalue")["value"][0]
+            for at in (plain, seen)
+        ]
+        assert top[1] - top[0] == pytest.approx(decay, rel=0.2)
+        along = curvature.along_gradient(*of(seen), decay)
+        (found,) = table("curvature", seen).filter(quantity="gradient_curvature")["value"]
+        assert found == pytest.approx(float(along.curvature), rel=1e-4)
 
     def test_activations(self, view, table):
         seen, _ = view
@@ -144,8 +192,30 @@ class TestRows:
                 assert_equal(rows, {"mean": torch.stack([part.mean() for part in parts])})
                 variances = torch.stack([part.var(correction=0) for part in parts])
                 assert_equal(rows, {"variance": variances})
+                for name, share in (("q15", 0.15), ("q50", 0.5), ("q85", 0.85)):
+                    for row, part in zip((whole, *units), parts, strict=True):
+                        low, high = (
+                            float(part.flatten().quantile(share, interpolation=side))
+                            for side in ("lower", "higher")
+                        )
+                        bin_ = (row["edges"][-1] - row["edges"][0]) / 128
+                        assert low - bin_ <= row[name] <= high + bin_, name
                 assert [sum(counts) for counts in rows["counts"]] == [p.numel() for p in parts]
                 assert len(units) == 2 and all(len(row["edges"]) == 129 for row in units)
+
+    def test_activations_are_of_the_same_units_at_every_step_and_not_of_the_last_layer(
+        self, view, table
+    ):
+        seen, _ = view
+        now, later, other = (
+            table("activations", at, units=2)
+            for at in (seen, replace(seen, step=1), replace(seen, seed=1))
+        )
+        about = ("layer", "site", "unit")
+        assert now.select(about).equals(later.select(about))
+        assert not now.select(about).equals(other.select(about))
+        layers = [name for name in seen.before if name.endswith("weight") and "norm" not in name]
+        assert now["layer"].max() == len(layers) - 1
 
     def test_what_is_not_finite_has_no_histogram(self, view, table):
         seen, _ = view
@@ -198,6 +268,27 @@ class TestRows:
         assert rows == {name: pytest.approx(float(v), rel=1e-3) for name, v in expected.items()}
         assert rows["mean_share"] != pytest.approx(rows["correlation_share"], rel=0.1)
         assert rows["factor"] != pytest.approx(rows["factor_weighted"], rel=0.01)
+
+    def test_theory_leaves_dead_units_out(self, view, table):
+        seen, _ = view
+        bias = seen.before["norm3.bias"].clone()
+        bias[:2] = -50.0
+        seen = replace(seen, before=seen.before | {"norm3.bias": bias})
+        first, second = at_layer(*of(seen), "norm3", range(4))
+        alive = first.plain > 0
+        assert alive.tolist()[:3] == [False, False, True]
+        weights = first.plain[alive] / first.plain.sum()
+        expected = {
+            "factor": first.factor[alive].median(),
+            "mean_share": weights @ first.mean[alive],
+            "correlation_share": weights @ first.correlation[alive],
+            "gradient_right": first.left.sum(),
+            "preconditions_hold": second.holds[alive[:4]].double().mean(),
+        }
+        found = table("theory", seen, layers=[3], units=4)
+        rows = {row["quantity"]: row["value"] for row in found.to_dicts()}
+        for name, value in expected.items():
+            assert rows[name] == pytest.approx(float(value), rel=1e-3), name
 
 
 @pytest.mark.parametrize("name", ["ics", "landscape"])

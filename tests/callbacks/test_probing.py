@@ -97,21 +97,38 @@ def test_a_run_begun_with_other_probes_begins_anew(run, tmp_path):
     assert set(table(folder, "ics")["step"]) == {0, 1, 2}
 
 
-def test_every_failure_is_told(run, monkeypatch):
-    def broken(view, settings):
-        raise ValueError("by a test")
+def broken(view, settings):
+    raise ValueError("by a test")
 
+
+def test_a_probe_that_failed_is_left_out_of_a_run_that_is_resumed(run, monkeypatch):
+    options = ("probes=ics", "probes.every=1", "max_steps=5", "checkpoint_every=2")
+    with monkeypatch.context() as patch, killed_after(3):
+        patch.setattr(probing, "MEASURES", probing.MEASURES | {"ics": broken})
+        run("run", *options)
+    folder = run("run", *options)
+    assert folder.status()["probe_failures"] == {"ics": "failed at step 0: by a test"}
+    assert table(folder, "ics").is_empty()
+
+
+def test_every_failure_is_told(run, monkeypatch):
     monkeypatch.setattr(probing, "MEASURES", dict.fromkeys(probing.MEASURES, broken))
     told = run("run", "probes=paper").status()["probe_failures"]
     assert list(told) == ["ics", "landscape", "activations"]
 
 
-def test_a_gradient_that_is_not_the_optimiser_s_is_noticed(run, monkeypatch):
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_a_gradient_that_is_not_the_optimiser_s_is_noticed(run, monkeypatch, everywhere):
+    """By two per cent, be it in the layer of the smallest gradient alone."""
     real = probing.Probing._view
 
     def tampered(*arguments):
         view = real(*arguments)
-        view.gradient = {name: 1.1 * g for name, g in view.gradient.items()}
+        weights = {n: float(g.norm()) for n, g in view.gradient.items() if g.dim() > 1}
+        least = min(weights, key=weights.__getitem__)
+        view.gradient = {
+            n: 1.02 * g if everywhere or n == least else g for n, g in view.gradient.items()
+        }
         return view
 
     monkeypatch.setattr(probing.Probing, "_view", tampered)

@@ -74,8 +74,14 @@ class TestTheClock:
 
     def test_training_s_draw_stays_what_it_was(self):
         """A change here makes every run of before irreproducible."""
+        a = torch.zeros(1, 4)
+        sigma, mu = noise(r_mu=0.0, r_sigma=0.0).draw(a)
+        assert sigma[0].tolist() == pytest.approx([1.1214277, 1.1367873, 1.0076877, 1.1410571])
+        assert mu[0].tolist() == pytest.approx([-0.2392238, 0.4048296, 0.4810459, -0.4631089])
+        s, _ = noise(n_mu=0.0, n_sigma=1.0, r_mu=1.0, r_sigma=1.0).draw(a)
+        assert s[0].tolist() == pytest.approx([-0.3800154, 1.5700185, 0.8911914, 1.8022113])
         _, m = noise(n_mu=0.0, r_mu=1.0).draw(torch.zeros(1, 6))
-        assert m.mul(2**16).squeeze().tolist() == [-9677, -61745, 43129, 37983, -52677, -35711]
+        assert m.mul(2**16)[0].tolist() == [-9677, -61745, 43129, 37983, -52677, -35711]
 
     def test_the_global_stream_is_neither_read_nor_moved(self):
         first = drawn(self.A)

@@ -4,11 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.models.norms import hold_statistics, make_norm
+from src.models.norms import holding_statistics, make_norm
 from tests.models.norms import close, draw, lp_norm
 
 KINDS = ["batch", "scratch", "l1", "l2", "linf"]
 POWERS = {"l1": 1, "l2": 2, "linf": inf}
+
+
+def hold(network: nn.Module, x: Tensor, step: int = 0) -> Tensor:
+    with holding_statistics(network, step):
+        return network(x)
 
 
 class TestHeldStatistics:
@@ -45,7 +50,7 @@ class TestHeldStatistics:
         network, expected = network(kind), {}
         for batch in range(13):
             x = draw((9, 4)) * (1 + batch) - batch
-            hold_statistics(network, x, batch)
+            hold(network, x, batch)
             share = max(0.1, 1 / (batch + 1))
             for number, seen in self.inputs(network, x).items():
                 scale = seen.var(0) if kind in ("batch", "scratch") else lp_norm(seen, POWERS[kind])
@@ -61,10 +66,11 @@ class TestHeldStatistics:
     def test_statistics_are_constants_of_the_step(self, network, kind):
         network = network(kind)
         x = draw((9, 4))
-        hold_statistics(network, x, 0)
+        output = hold(network, x)
         before = {name: b.clone() for name, b in network.named_buffers()}
         halves = torch.cat([network(x[:4]), network(x[4:])])
         close(halves, network(x))
+        assert torch.equal(output, network(x))  # of that very step, too
         for name, buffer in network.named_buffers():
             assert torch.equal(buffer, before[name]), name
         seen = self.inputs(network, x)[1].requires_grad_()
@@ -75,18 +81,18 @@ class TestHeldStatistics:
     @pytest.mark.parametrize("kind", KINDS)
     def test_train_goes_back_to_the_batch_s(self, network, kind):
         held, plain, x = network(kind), network(kind), draw((9, 4))
-        hold_statistics(held, 3 * x, 0)
+        hold(held, 3 * x)
         assert not held[1].training and not held[4].training and held[0].training
         assert torch.equal(held.train()(x), plain(x))
 
     def test_a_network_without_statistics_is_left_as_it_is(self, settings):
         norm = make_norm("layer", settings().model, 5, False, True)
         network = nn.Sequential(nn.Linear(4, 5), norm)
-        hold_statistics(network, torch.randn(3, 4), 0)
+        hold(network, torch.randn(3, 4))
         assert norm.training and not list(network.buffers())
 
     def test_no_hook_stays_behind_after_an_error(self, network):
         network = network("batch")
         with pytest.raises(RuntimeError):
-            hold_statistics(network, torch.zeros(9, 3).double(), 0)
+            hold(network, torch.zeros(9, 3).double())
         assert not network[1]._forward_pre_hooks

@@ -155,6 +155,14 @@ def test_the_loss_at_zero_is_the_training_loss_to_the_bit(variant, vgg, images, 
     torch.testing.assert_close(measured.grad_norm, norm, rtol=1e-5, atol=0)
 
 
+def test_without_a_gradient_there_is_nothing_to_match(images, values):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)).double()
+    arguments = (model, lambda o, _: 0 * o.sum(), images, values(model), [0.1, 0.4])
+    found = landscape(*arguments, metric="relative", matched=True)
+    assert found.eta.tolist() == [0.1, 0.4] and found.loss.tolist() == [0.0, 0.0]
+    assert found.beta.isnan().all() and found.grad_diff.tolist() == [0.0, 0.0]
+
+
 class TestRescaled:
     """The relative metric sees the function, not how large the weights that make it are."""
 

@@ -236,13 +236,14 @@ FIGURES: Sequence[Figure] = (
     ),
     _figure(
         "fig4_relative",
-        "The landscape of VGG in a metric that rescaling layers leaves alone",
+        "The landscape of VGG, each parameter measured by its length",
         "ours, after Santurkar et al. 2018, Fig. 4",
         "fig4_landscape",
         Design(_models("vgg", "bn"), 0.1, (0.5, 4), {}, None, "relative"),
         "As Fig. 4, but each layer's step and gradient are measured against the norm of its "
         "weights, so that a network cannot look smooth by having large weights, as BatchNorm lets "
-        "it. The step sizes promise the decrease of the loss that those of Fig. 4 promise. To see: "
+        "it. The step sizes promise the decrease of the loss that those of Fig. 4 promise, so they "
+        "go with the scale of the layers, as those do. To see: "
         "whether BatchNorm is still the smoother. No paper has this figure. Bands: from the least "
         "to the greatest over the step sizes, each edge the median over seeds; where an edge "
         "breaks off it has overflowed.",

@@ -27,6 +27,7 @@ COLUMNS = (
 )
 DEFAULT = "the default"
 _NAMED = (".name", ".activation")  # settings whose values are told by themselves
+_OF = {"init.std": "gaussian"}  # one that is of a single other, and told with it
 Compared = Callable[[DataFrame], tuple[list[str], polars.Expr]]
 # Percentage points beyond which a cell gives its minibatches' accuracy, and its seeds' range, too.
 _APART, _SCATTERED = 5, 10
@@ -135,7 +136,9 @@ def varying(*groups: str) -> Compared:
             words = [
                 _in_words(key, value)
                 for key, value in level.items()
-                if not key.endswith(_NAMED) and value is not None and value != usual[key]
+                if not key.endswith(_NAMED)
+                and value is not None
+                and (_OF[key] in names if key in _OF else value != usual[key])
             ]
             return ", ".join(names + words) or DEFAULT
 
