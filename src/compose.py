@@ -137,7 +137,8 @@ def one_line(error: BaseException) -> str:
         name = max(names, key=len)
         if "not in" in text:
             if name.startswith("hydra.launcher."):
-                return f"{name} goes with hydra/launcher=local or slurm (make sweep: LAUNCHER=)"
+                told = "the launcher chosen has no such setting; hydra/launcher=local has jobs"
+                return f"{name}: {told}, slurm those of conf/hydra/launcher/slurm.yaml"
             if name in keys():
                 group = name.partition(".")[0]
                 return f"there is no setting {name} of this {group}; others have it"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ class Grid:
         runs = ",".join(sorted({cell.run for cell in cells}))
         digest = hashlib.sha256(runs.encode()).hexdigest()[:8]
         self.name = first.sweep or f"grid-{digest}"
+        self.began = time.time()
         # What makes one of the cells, trained by itself, a member of this grid.
         self.membership = [] if first.sweep else [f"sweep={self.name}"]
 
@@ -93,9 +95,13 @@ class Grid:
         for cell in self.cells:
             folder, settings = self.store.folder(cell.run), cell.settings
             found = progress(self.store, cell.run, cell.probes, settings.force)
-            seconds, metrics = (folder.status() or {}).get("seconds"), folder.final_metrics()
+            status, metrics = folder.status() or {}, folder.final_metrics()
+            seconds = status.get("seconds")
+            ended = found.state in ENDED
+            if settings.force:  # it, and not the run that was there before
+                ended &= status.get("updated", 0.0) >= self.began
             bad = found.state in ("failed", "stopped", "stale")
-            bad |= cell.run in ends and (settings.force or found.state not in ENDED)
+            bad |= cell.run in ends and not ended
             left += found.state in ("missing", "running") and not bad
             told = found.message if found.state in ("failed", "stopped") else None
             if found.state == "completed" and found.message:
@@ -125,9 +131,8 @@ class Grid:
             for cell, _ in failed:
                 command = shlex.join(["python", "-m", "src.train", *cell.overrides])
                 console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
-        if (
-            left
-        ):  # another process trains them, or SLURM, which takes one of a run's cells at a time
+        # Another process trains them, or SLURM, which takes one of a run's cells at a time.
+        if left:
             console.print(f"{left} of {len(self.cells)} cells are left: give the command again")
         return not failed and not left
 

@@ -1,5 +1,6 @@
 import json
 import shlex
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -170,6 +171,8 @@ def test_what_kept_a_cell_from_being_forced_has_failed_though_the_run_has_ended(
     assert printed(grid.report, {})[1]
     text, well = printed(grid.report, {forced.run: "ImportError: no torch"})
     assert not well and f"{forced.run}: ImportError: no torch" in text
+    end(grid, forced, updated=time.time())  # made anew after all, when the queue did not answer
+    assert printed(grid.report, {forced.run: "job 1 unknown"})[1]
 
 
 def test_what_is_left_is_said(cell):

@@ -79,8 +79,9 @@ class RunStore:
             by_run: dict[str, dict[str, Any]] = {}
             for cell in [*known, *cells]:
                 before = by_run.get(cell["run"], {"probes": {}})
-                asks = cell if met(cell["probes"], before["probes"]) else before
                 probes = merged(before["probes"], cell["probes"])
+                less = met(before["probes"], probes) and not met(cell["probes"], probes)
+                asks = before if less else cell
                 by_run[cell["run"]] = asks | {"probes": probes}
             with whole(path) as temporary:
                 text = json.dumps({"sweep": sweep, "cells": list(by_run.values())}, indent=1)

@@ -223,6 +223,11 @@ def make_all(root: Path, seeds: int, steps: int) -> Path:
                 for lr in (0.1, 0.5):
                     config = {"init.gain": gain}
                     make_run(root, model, lr, seed, steps=steps, config=config, tables=("metrics",))
+            on_same = {"probes": {"activations": PROBED | {"batch": "fixed"}}}
+            changed, tables = {"data.augment": True}, ("metrics", "activations")
+            make_run(
+                root, model, 0.1, seed, steps=steps, config=changed, tables=tables, status=on_same
+            )
             for changed in ({"model.dropout": 0.5}, {"model.activation": "sigmoid"}):
                 make_run(root, model, 0.1, seed, steps=steps, config=changed, tables=("metrics",))
         for n_mu in (0.25, 1.0):

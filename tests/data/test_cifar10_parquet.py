@@ -96,7 +96,7 @@ def test_garbage_in_the_footer_is_named(write_parquet: Writer):
 def test_polars_panic_is_an_answer_not_a_crash(
     write_parquet: Writer, monkeypatch: pytest.MonkeyPatch
 ):
-    def read_parquet(path: Path) -> None:
+    def read_parquet(path: Path, glob: bool) -> None:
         raise pl.exceptions.PanicException("called `Option::unwrap()` on a `None` value")
 
     root = write_parquet()

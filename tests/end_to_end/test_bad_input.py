@@ -28,7 +28,7 @@ WRONG = [
     ("optim.lr", "optim.lr"),
     ("hydra/launcher=none", "launcher"),
     ("+hydra.launcher.foo=1", "got an unexpected keyword argument 'foo'"),
-    ("hydra.launcher.jobs=2", "hydra.launcher.jobs goes with hydra/launcher=local or slurm"),
+    ("hydra.launcher.jobs=2", "hydra.launcher.jobs: the launcher chosen has no such setting"),
     ("seed=0,1,", "seed=0,1, cannot be read"),
     ("runs_dir=/a/[b]", "runs_dir=/a/[b] cannot be read"),
     ("~model", "~model: a group is chosen, not removed"),

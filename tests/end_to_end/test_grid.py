@@ -16,7 +16,7 @@ METRICS = {f"{s}/{k}" for s in ("train", "train_eval", "val") for k in ("loss", 
 STATUS = {
     *("state", "step", "max_steps", "message", "attempts", "seconds", "started", "updated"),
     *("versions", "git", "machine", "device", "threads", "data"),
-    *("attempt_began", "probes", "probe_failures", "moved"),
+    *("attempt_began", "probes", "probe_failures", "moved", "log_every", "eval_every"),
 }
 
 

@@ -144,7 +144,7 @@ def test_a_cell_that_fails_before_it_begins(slurm, tmp_path):
     setup = f'hydra.launcher.setup=["export PYTHONPATH={tmp_path}"]'
     done = slurm(*RUN, *SLURM, setup, code=1)
     assert "1 of 1 cells failed" in done.stdout
-    assert re.search(r": job \d+_0 FAILED, ", done.stdout)
+    assert re.search(r": job \d+ FAILED, ", done.stdout)
 
 
 def test_requeued_and_at_its_time_limit(slurm, cluster, status, undisturbed, wait_for):

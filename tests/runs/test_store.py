@@ -290,8 +290,12 @@ class TestSweep:
         store.add_to_sweep("fig", [self.cell("a") | {"probes": ICS, "command": "whole"}])
         store.add_to_sweep("fig", [self.cell("a") | {"command": "less"}])
         assert self.manifest(store, "fig")["cells"][0]["command"] == "whole"
+        other = self.cell("a") | {"probes": LANDSCAPE, "command": "other"}
+        store.add_to_sweep("fig", [other])  # neither asks for all: the newest is to be gone on with
+        assert self.manifest(store, "fig")["cells"][0]["command"] == "other"
         more = self.cell("a") | {"probes": ICS | LANDSCAPE, "command": "more"}
         store.add_to_sweep("fig", [more])
+        store.add_to_sweep("fig", [other])
         assert self.manifest(store, "fig")["cells"][0]["command"] == "more"
 
     def test_sweeps_are_apart(self, store):

@@ -155,13 +155,18 @@ def ended(runs: Runs, tables: Tables) -> dict[str, Run]:
 def pool(rule: Rule, runs: Runs, there: Mapping[str, Run]) -> tuple[list[Run], str]:
     """Return the runs a claim may be judged on, and a note on which these are.
 
-    Those of its sweep that have ended; where it was never started, any of its variants.
+    Those of its sweep that have ended; where it was never started, any of its variants that were
+    probed as the claim needs.
     """
     names = set(runs.pool(rule.sweep).filter(col("model.name").is_in(rule.models))["run"])
     found = [run for name, run in there.items() if name in names]
-    elsewhere = f"{rule.sweep} was not started: runs of other sweeps count"
-    notes = [elsewhere] if found and rule.sweep not in runs.sweeps else []
-    if left := len(names) - len(found):
+    left, notes = len(names) - len(found), []
+    if rule.sweep not in runs.sweeps:
+        needed = {key: text(value) for key, value in rule.needed.items()}
+        found = [run for run in found if told(run, rule, needed) == needed]
+        elsewhere = f"{rule.sweep} was not started: runs of other sweeps count"
+        notes = [elsewhere] if found else []
+    if left:
         notes.append(f"{left} run{'s' * (left > 1)} not ended and left out")
     if missing := len(runs.missing(rule.sweep)):
         notes.append(f"{missing} run{'s' * (missing > 1)} of the sweep missing")

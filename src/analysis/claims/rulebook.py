@@ -29,6 +29,7 @@ class Rule:
         rule: When it is supported and when contradicted.
         settings: The numbers it is judged by, given to its function; by scale where they are.
         defaults: The main reading of each key that its runs may differ in.
+        needed: Of these the claim's own of its probe: runs of other sweeps must have them.
         measured: Readings of the same runs, the main one first.
         confirmatory: Whether it is in the Holm family.
         paper: The paper's own number.
@@ -48,6 +49,7 @@ class Rule:
     rule: str
     settings: Mapping[str, Any]
     defaults: Mapping[str, Any]
+    needed: Mapping[str, Any]
     measured: list[dict[str, str]]
     confirmatory: bool
     paper: str | None
@@ -105,8 +107,10 @@ def rules() -> Rules:
     fixed = content.pop("fixed")
     claims = {}
     for name, entries in content.pop("claims").items():
-        usual = content["defaults"] | entries.get("defaults", {})
         own_probe = f"probes.{entries.get('table')}."
+        peculiar = entries.get("defaults", {})
+        usual = content["defaults"] | peculiar
+        entries["needed"] = {k: v for k, v in peculiar.items() if k.startswith(own_probe)}
         entries["defaults"] = {
             key: value
             for key, value in usual.items()

@@ -105,15 +105,16 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
 
 
 def told(data: DataFrame) -> str:
-    """Say what each network has at the loss that most seeds of both pass."""
+    """Say what each network has in the middle of the losses that most seeds of both pass."""
     each = []
     for panel in (_BAND, _TURN, _BETA, *_SHIFTS):
         part = data.filter(col("panel") == panel)
         shared = part.group_by("loss").agg(col("variant").n_unique(), col("seeds").min())
-        shared = shared.filter(col("variant") == 2).sort("seeds", "loss", descending=True)
+        shared = shared.filter(col("variant") == 2)
+        shared = shared.filter(col("seeds") == col("seeds").max()).sort("loss")
         if shared.is_empty():
             continue
-        loss = shared["loss"][0]
+        loss = shared["loss"][len(shared) // 2]
         rows = part.filter(col("loss") == loss).sort("variant").select("value", "variant").rows()
         values = ", ".join(f"{value:.3g} for {style.look(name).name}" for value, name in rows)
         each.append(f"{panel} at {loss:g} nats {values}")

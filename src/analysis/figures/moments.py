@@ -8,8 +8,8 @@ from src.analysis.drift import drift
 from src.analysis.figures import curves, style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.ridgelines import probed
-from src.analysis.figures.select import Selection
-from src.analysis.figures.training import cells, chosen, legend, points, told
+from src.analysis.figures.select import Selection, select
+from src.analysis.figures.training import legend, points, told
 
 LAYERS = (2, 9, 13)
 _KEYS = ("run", "variant", "lr", "layer", "unit")
@@ -81,10 +81,11 @@ def over_spread(rows: DataFrame) -> DataFrame:
     return polars.concat(parts)
 
 
-def _units(source: Source, models: list[str]) -> tuple[Selection, DataFrame] | None:
-    """Return the runs of some variants and the moments of their units."""
-    selection = chosen(source, cells(models, [0.1]), models[1:])
-    if selection is None:
+def _units(source: Source, models: list[str], batch: str) -> tuple[Selection, DataFrame] | None:
+    """Return the runs of some variants and the moments of their units over a kind of batch."""
+    at = {"optim.lr": 0.1, "probes.activations.batch": batch}
+    selection = select(source.runs.table, [{"model.name": model} | at for model in models])
+    if selection is None or not selection.runs["model.name"].is_in(models[1:]).any():
         return None
     columns = ["step", "layer", "site", "unit", "mean", "variance"]
     rows = source.rows(selection, "activations", columns, col("unit").is_not_null())
@@ -92,7 +93,7 @@ def _units(source: Source, models: list[str]) -> tuple[Selection, DataFrame] | N
 
 
 def _gather(source: Source) -> Gathered | None:
-    found = _units(source, ["vgg", "vgg_bn", "vgg_noisy"])
+    found = _units(source, ["vgg", "vgg_bn", "vgg_noisy"], "training")
     if found is None:
         return None
     selection, rows = found
@@ -103,7 +104,7 @@ def _gather(source: Source) -> Gathered | None:
 
 
 def _gather_fixed(source: Source) -> Gathered | None:
-    found = _units(source, ["vgg", "vgg_bn"])
+    found = _units(source, ["vgg", "vgg_bn"], "fixed")
     if found is None:
         return None
     selection, rows = found

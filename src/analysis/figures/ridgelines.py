@@ -183,6 +183,8 @@ FIGURES = (
         "Santurkar et al. 2018, Fig. 6",
         "fig5_lp_vgg",
         cells([f"vgg{variant}" for variant in ("", "_bn", "_l1", "_l2", "_linf")], [0.1]),
-        "To see: whether the other norms' distributions shift more than the standard network's.",
+        "To see: where the other norms' distributions enter the non-linearity they shift less than "
+        "the standard network's; their means there are learned parameters, so the claim looks "
+        "before the norm.",
     ),
 )

@@ -52,7 +52,8 @@ DEFINITIONS = {
     "distributions of its means and deviations over it: the median over the units, then, of the "
     "log ratio of two runs, over layers and steps.",
     "Along the gradient": "the loss band is from the least to the greatest loss over the step "
-    "sizes, the start left out; the rest are the largest over the step sizes.",
+    "sizes, the start left out; the rest are the largest over the step sizes, of the gradient's "
+    "length over the start, too.",
     "Parts of training": "begin after 0, 6.67, 33.33 and 66.67 % of the steps.",
     "The training loss": "at a step is the mean of the five records around it.",
     "A spread over initialisations": "is divided by their number, not by one less.",

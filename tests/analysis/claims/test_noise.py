@@ -217,6 +217,21 @@ class TestSteadiness:
         assert result.components[0].effect == pytest.approx(before_norm / 0.1, rel=0.01)
 
     @pytest.mark.parametrize(
+        ("batch", "verdict"), [("fixed", "supported"), ("training", "not run")]
+    )
+    def test_on_the_same_images(self, folder, batch, verdict):
+        """Runs of other sweeps tell nothing of it, unless they look at the same images too."""
+        for seed in folder.seeds:
+            for model, moved in (("vgg", 0.1 * folder.wobble(seed)), ("vgg_bn", 0.01)):
+                sites = {"after_noise": moved, "before_norm": moved}
+                tables = {"activations": TestNoisyUnstable.activations(sites)}
+                status = {"probes": {"activations": {"batch": batch}}}
+                folder.write(model, seed, tables, status, sweep="fig2_noise")
+        result = folder.judged("stable_on_same_images")
+        assert result.verdict == verdict
+        assert folder.judged("stable_distributions").verdict == "supported"
+
+    @pytest.mark.parametrize(
         ("noisy", "verdict"), [(0.8, "supported"), (0.01, "contradicted"), (0.1, "inconclusive")]
     )
     def test_against_batch_norm_without_noise(self, folder, noisy, verdict):
