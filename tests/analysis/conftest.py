@@ -223,6 +223,8 @@ def make_all(root: Path, seeds: int, steps: int) -> Path:
                 for lr in (0.1, 0.5):
                     config = {"init.gain": gain}
                     make_run(root, model, lr, seed, steps=steps, config=config, tables=("metrics",))
+            from_he = {"init.name": "he_normal"}
+            make_run(root, model, 0.1, seed, steps=steps, config=from_he, tables=everything[:3])
             on_same = {"probes": {"activations": PROBED | {"batch": "fixed"}}}
             changed, tables = {"data.augment": True}, ("metrics", "activations")
             make_run(

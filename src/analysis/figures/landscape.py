@@ -37,6 +37,7 @@ class Design(NamedTuple):
         progress: A first panel of accuracy or loss, if any.
         metric: ``euclidean``, the papers', or ``relative``.
         nats: Whether the loss has a linear axis, on which a band is as high as it is wide in nats.
+        init: The initialisation, where it is another than the paper's.
     """
 
     models: Mapping[str, str]
@@ -46,6 +47,7 @@ class Design(NamedTuple):
     progress: Panel | None
     metric: str = "euclidean"
     nats: bool = False
+    init: str = ""
 
 
 def extremes(rows: DataFrame) -> DataFrame:
@@ -100,7 +102,7 @@ def _bands(found: DataFrame, selection: Selection) -> DataFrame:
 
 def _gather(source: Source, design: Design) -> Gathered | None:
     own = list(design.models)[2:]  # with the first two alone it is another figure
-    selection = chosen(source, cells(list(design.models), [design.lr]), own)
+    selection = chosen(source, cells(list(design.models), [design.lr]), own, design.init)
     if selection is None:
         return None
     measured = _bands(along_gradient(source, selection, design.sizes, design.metric), selection)
@@ -208,7 +210,7 @@ _READ = (
 )
 _NATS = (
     "The loss has a linear axis, where the paper's is logarithmic: the claim is of a band's width "
-    "in nats. Gradient and beta have logarithmic ones, the paper's of VGG linear ones. "
+    "in nats. Gradient and beta have logarithmic ones, where the paper's are linear. "
 )
 _EDGE = (
     "Dotted: 2/LR, the edge of stability at which full-batch descent hovers, with BatchNorm or "
@@ -233,6 +235,18 @@ FIGURES: Sequence[Figure] = (
         + "To see: how far apart the two networks are in the middle of training, not "
         "at single spikes. Why the paper's loss starts two nats above ours is left open; with "
         "reading=fig4a it begins there.",
+    ),
+    _figure(
+        "fig4_he",
+        "The landscape of VGG along the gradient, from He's initialisation",
+        "ours, after Santurkar et al. 2018, Fig. 4",
+        "fig4_landscape",
+        Design(_models("vgg", "bn"), 0.1, (0.5, 4), {}, None, nats=True, init="he_normal"),
+        "As Fig. 4, from He's initialisation, which is made for ReLU; Glorot's, the paper's, is "
+        "smaller, and the standard network stays at chance for some hundred steps. To see: "
+        "whether BatchNorm is the smoother here, too, and from when on. No paper has this figure. "
+        "Bands: from the least to the greatest over the step sizes, each edge the median over "
+        "seeds; beta: median and range over seeds. " + _NATS,
     ),
     _figure(
         "fig4_relative",

@@ -37,6 +37,7 @@ class Design(NamedTuple):
         papers: The paper's curves of it, by learning rate.
         prefix: What the names of its other curves begin with.
         quantities: Of the probe.
+        init: The initialisation, where it is another than the paper's.
     """
 
     network: str
@@ -47,6 +48,7 @@ class Design(NamedTuple):
     papers: dict[float, str]
     prefix: str
     quantities: Sequence[str] = ("l2", "cosine")
+    init: str = ""
 
     @property
     def models(self) -> dict[str, str]:
@@ -79,7 +81,7 @@ def _theirs(design: Design) -> Iterator[curves.Theirs]:
 
 
 def _gather(source: Source, design: Design) -> Gathered | None:
-    selection = chosen(source, cells(list(design.models), design.lrs))
+    selection = chosen(source, cells(list(design.models), design.lrs), init=design.init)
     if selection is None or (measured := shift(source, selection, design)).is_empty():
         return None
     parts = []
@@ -183,6 +185,26 @@ FIGURES = (
         "where both networks train at the edge of stability (smoothness 2/LR), the paper's "
         "gradient turns over too, ours in some seeds. A contrast at one rate is a contrast of "
         "distances to that edge. The paper's l2 distances could not be read off.",
+    ),
+    _figure(
+        "fig3_he",
+        "Internal covariate shift in VGG, from He's initialisation",
+        "ours, after Santurkar et al. 2018, Fig. 3a",
+        Design(
+            "vgg",
+            (0.1, 0.01),
+            (5, 10),
+            "train/accuracy",
+            "training accuracy (%)",
+            {},
+            "",
+            init="he_normal",
+        ),
+        "As Fig. 3a, from He's initialisation, from which the standard network is soon off its "
+        "plateau, where its gradient is nearly nothing and so is its shift. To see: whether "
+        "BatchNorm's shift is larger here, too. No paper has this figure. Line and band: median "
+        "and range over seeds. " + WINDOWS,
+        sweep="fig3_ics_vgg",
     ),
     _figure(
         "fig3_relative",

@@ -32,15 +32,19 @@ def cells(models: Sequence[str], lrs: Sequence[float]) -> Cells:
     return [(model, lr) for model in models for lr in lrs]
 
 
-def chosen(source: Source, wanted: Cells, own: Sequence[str] = ()) -> Selection | None:
+def chosen(
+    source: Source, wanted: Cells, own: Sequence[str] = (), init: str = ""
+) -> Selection | None:
     """Return the runs of some variants and learning rates that share one setting.
 
     Args:
         source: The runs.
         wanted: The variants and rates.
         own: The variants without any of which there is nothing to show.
+        init: Only from this initialisation; default: from the commonest.
     """
-    cells = [{"model.name": model, "optim.lr": lr} for model, lr in wanted]
+    also = {"init.name": init} if init else {}
+    cells = [{"model.name": model, "optim.lr": lr} | also for model, lr in wanted]
     selection = select(source.runs.table, cells)
     if selection and own and not selection.runs["model.name"].is_in(list(own)).any():
         return None

@@ -85,7 +85,7 @@ def test_identifiers_are_unique_and_every_link_leads_somewhere(page: str) -> Non
 
 
 def test_every_figure_is_there_once_with_its_words(report: Report, page: str) -> None:
-    assert len(report.figures) == 28 and not report.absent
+    assert len(report.figures) == 30 and not report.absent
     for drawing in report.figures:
         assert page.count(f'id="svg-{drawing.figure.name}"') == 1
         assert f'aria-label="{escape(drawing.figure.title)}.' in page
