@@ -49,7 +49,8 @@ def train(
         Exception: What made it fail, after ``status.json`` and the log have been told.
     """
     began, clock = time.time(), time.monotonic()
-    before = {"started": began, "step": 0, "attempts": 0, "seconds": 0.0}
+    before: dict[str, Any] = {"started": began, "step": 0, "attempts": 0, "seconds": 0.0}
+    before["probes"] = {}
     before |= {key: ended[key] for key in ("started", *PLACE) if ended and key in ended}
     before |= folder.status() or {}
     if before.get("attempt_began"):  # the attempt before this one was killed

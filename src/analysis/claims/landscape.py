@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from polars import DataFrame, col, max_horizontal
@@ -62,10 +61,14 @@ def beta_each_step(
     standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
     return Finding(
         [
-            replace(
-                compared(cells, "beta", standard, normalised, (step, step), window=window),
+            compared(
+                cells,
+                "beta",
+                standard,
+                normalised,
+                (step, step),
+                window=window,
                 label=f"{step:g} LR, {window[0]:.0%} to {window[1]:.0%} of training",
-                effect_label="effective beta, BatchNorm / standard",
             )
             for step in steps
             for window in pairwise(windows)
@@ -89,18 +92,11 @@ def predictiveness_per_length(
 ) -> Finding:
     """Compare the gradient's change over its length, at equal steps and at equal losses."""
     standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
-    column = "relative_change"
+    where = {"equal steps": None, "equal loss": EqualLoss(within, below, least)}
     return Finding(
         [
-            replace(
-                compared(cells, column, standard, normalised, steps, equal),
-                label=label,
-                effect_label=f"{_NAMES[column]}, BatchNorm / standard",
-            )
-            for label, equal in (
-                ("equal steps", None),
-                ("equal loss", EqualLoss(within, below, least)),
-            )
+            compared(cells, "relative_change", standard, normalised, steps, equal, label=label)
+            for label, equal in where.items()
         ]
     )
 
@@ -161,6 +157,7 @@ def compared(
     steps: Steps | None = None,
     equal: EqualLoss | None = None,
     window: Window = WHOLE,
+    label: str = "",
 ) -> Component:
     """Judge a column of :func:`along` by the median of its log ratio at each seed.
 
@@ -172,12 +169,15 @@ def compared(
         steps: Only step sizes in this range, in multiples of LR.
         equal: What counts as an equal training loss; default: equal steps are compared.
         window: The part of training.
+        label: Which part of the claim it is, where that is not told by the column's name.
     """
 
     def gap(a: Run, b: Run) -> float:
         return _gap(column, a, b, cells.measured, steps, window, equal)
 
-    return ratio(_NAMES[column], "BatchNorm / standard", pairs(first, second, gap), "less")
+    what = "BatchNorm / standard"
+    label, what = (label, f"{_NAMES[column]}, {what}") if label else (_NAMES[column], what)
+    return ratio(label, what, pairs(first, second, gap), "less")
 
 
 def _gap(

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from src.analysis.claims.cells import Cells, Run, pairs
-from src.analysis.claims.measures import late_loss, log, median_log_ratio, steps_component
+from src.analysis.claims.cells import Cells, pairs
+from src.analysis.claims.measures import drifts, late_loss, log, steps_component
 from src.analysis.claims.registry import claim
 from src.analysis.claims.verdict import Finding, ratio
-from src.analysis.drift import drift
 
 _NORMS = ("l1", "l2", "linf")
 
@@ -57,19 +56,19 @@ def lp_shifts(cells: Cells, lr: float, site: str) -> Finding:
 
     That has one distribution a layer, which enters its non-linearity.
     """
-
-    def change(a: Run, b: Run) -> float:
-        first = drift(a.rows("activations"), "after_noise")
-        second = drift(b.rows("activations"), site)
-        return median_log_ratio(first, second, "distribution", ["step", "layer"])
-
     standard = cells.of("vgg", optim__lr=lr)
     return Finding(
         [
             ratio(
                 norm,
                 "step-to-step change of distributions over spread, lp norm / standard",
-                pairs(standard, cells.of(f"vgg_{norm}", optim__lr=lr), change),
+                drifts(
+                    standard,
+                    "after_noise",
+                    cells.of(f"vgg_{norm}", optim__lr=lr),
+                    site,
+                    "distribution",
+                ),
                 "greater",
             )
             for norm in _NORMS

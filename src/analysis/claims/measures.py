@@ -13,6 +13,7 @@ from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.result import Component
 from src.analysis.claims.rulebook import rules
 from src.analysis.claims.verdict import Direction, Finding, ratio
+from src.analysis.drift import drift
 from src.analysis.losses import smoothed
 from src.analysis.statistics import first_reached, steps_ratio
 
@@ -59,6 +60,15 @@ def late_loss(run: Run) -> float:
 def _late(run: Run, name: str) -> float:
     mean = run.metric(name).filter(col("step") >= LATE * run.steps)["value"].mean()
     return math.nan if mean is None else float(mean)  # type: ignore[arg-type]
+
+
+def gained(first: Mapping[int, Run], second: Mapping[int, Run], accuracy: str) -> dict[int, float]:
+    """Return each seed's difference of final training accuracies, second - first, in points."""
+    return pairs(
+        first,
+        second,
+        lambda a, b: POINTS * (train_accuracy(b, accuracy) - train_accuracy(a, accuracy)),
+    )
 
 
 def trains(run: Run, scale: str, accuracy: str) -> bool:
@@ -230,6 +240,26 @@ def median(values: polars.Series) -> float:
 def log(value: float) -> float:
     """Return the logarithm, infinite at 0 and NaN where there is none."""
     return -math.inf if value == 0 else math.log(value) if value > 0 else math.nan
+
+
+def drifts(
+    first: Mapping[int, Run], at: str, second: Mapping[int, Run], site: str, column: str = "mean"
+) -> dict[int, float]:
+    """Return each seed's median log ratio, over steps and layers, of a column of :func:`drift`.
+
+    Args:
+        first: A run a seed.
+        at: The site looked at there.
+        second: What it is paired with.
+        site: The site looked at there.
+        column: ``mean`` or ``distribution``.
+    """
+
+    def change(a: Run, b: Run) -> float:
+        moved, other = drift(a.rows("activations"), at), drift(b.rows("activations"), site)
+        return median_log_ratio(moved, other, column, ["step", "layer"])
+
+    return pairs(first, second, change)
 
 
 def over_training(

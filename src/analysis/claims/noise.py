@@ -10,8 +10,9 @@ from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import (
     POINTS,
     accuracy_error,
+    drifts,
+    gained,
     log_variance,
-    median_log_ratio,
     recorded_every,
     steps_to,
     train_accuracy,
@@ -21,7 +22,6 @@ from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component, Verdict
 from src.analysis.claims.rulebook import rules
 from src.analysis.claims.verdict import Direction, Finding, component, difference, ratio
-from src.analysis.drift import drift
 from src.analysis.statistics import ratio_of_means, steps_ratio
 
 
@@ -94,13 +94,10 @@ def noisy_final(cells: Cells, lr: float, margin: float) -> Finding:
     normalised, noisy = cells.pair("vgg_bn", "vgg_noisy", optim__lr=lr)
 
     def judged(label: str, accuracy: str) -> Component:
-        def change(a: Run, b: Run) -> float:
-            return POINTS * (train_accuracy(b, accuracy) - train_accuracy(a, accuracy))
-
         return difference(
             label,
             "final training accuracy, noisy - BatchNorm, points",
-            pairs(normalised, noisy, change),
+            gained(normalised, noisy, accuracy),
             "equal",
             margin=margin,
             floor=accuracy_error(cells, accuracy),
@@ -132,7 +129,7 @@ def noise_unsettles(cells: Cells, lr: float) -> Finding:
     """Compare the change of what enters the norms, with noise after them and without."""
     site, (normalised, noisy) = "before_norm", cells.pair("vgg_bn", "vgg_noisy", optim__lr=lr)
     what = "step-to-step change of mean over spread before the norm, noisy / BatchNorm"
-    return Finding([ratio("", what, _drifts(normalised, site, noisy, site), "greater")])
+    return Finding([ratio("", what, drifts(normalised, site, noisy, site), "greater")])
 
 
 def _against_standard(
@@ -143,22 +140,10 @@ def _against_standard(
     what = f"step-to-step change of mean over spread, {name} / standard"
     return Finding(
         [
-            ratio(site, what, _drifts(standard, "after_noise", other, site), direction)
+            ratio(site, what, drifts(standard, "after_noise", other, site), direction)
             for site in sites
         ]
     )
-
-
-def _drifts(
-    first: Mapping[int, Run], at: str, second: Mapping[int, Run], site: str
-) -> dict[int, float]:
-    """Return each seed's median log ratio, over steps and layers, of how far means move."""
-
-    def change(a: Run, b: Run) -> float:
-        moved, other = drift(a.rows("activations"), at), drift(b.rows("activations"), site)
-        return median_log_ratio(moved, other, "mean", ["step", "layer"])
-
-    return pairs(first, second, change)
 
 
 @claim

@@ -25,26 +25,27 @@ _AT = ["step", "layer"]
 @claim
 def shift_vgg(cells: Cells, lrs: Sequence[float], margin: float) -> Finding:
     """Compare the l2 difference of gradients at each rate."""
-    return Finding([_length(cells, "l2", lr, margin) for lr in lrs])
+    return Finding([_change(cells, "l2", lr, margin) for lr in lrs])
 
 
 @claim
 def shift_relative(cells: Cells, lrs: Sequence[float], margin: float) -> Finding:
     """Compare the l2 difference relative to the gradient's own length."""
-    return Finding([_length(cells, "relative", lr, margin) for lr in lrs])
+    return Finding([_change(cells, "relative", lr, margin) for lr in lrs])
 
 
 @claim
 def shift_vgg_cosine(cells: Cells, lrs: Sequence[float], margin: float) -> Finding:
     """Compare the cosine between the gradients: nearer to 1 is less shift."""
-    return Finding([_turn(cells, lr, margin) for lr in lrs])
+    return Finding([_change(cells, "cosine", lr, margin) for lr in lrs])
 
 
 @claim
 def shift_dln(cells: Cells, lrs: Sequence[float], margin: float, cosine_margin: float) -> Finding:
     """Compare both in the deep linear network."""
-    lengths = [_length(cells, "l2", lr, margin, family="dln") for lr in lrs]
-    return Finding([*lengths, *(_turn(cells, lr, cosine_margin, family="dln") for lr in lrs)])
+    lengths = [_change(cells, "l2", lr, margin, family="dln") for lr in lrs]
+    turns = [_change(cells, "cosine", lr, cosine_margin, family="dln") for lr in lrs]
+    return Finding([*lengths, *turns])
 
 
 @claim
@@ -53,7 +54,7 @@ def shift_equal_loss(
 ) -> Finding:
     """Compare the l2 difference not at equal steps but at equal training losses."""
     equal = EqualLoss(within, below, least)
-    length = _length(cells, "l2", lr, margin, equal=equal)
+    length = _change(cells, "l2", lr, margin, equal=equal)
     return Finding([replace(length, label="", effect_label="l2 " + length.effect_label)])
 
 
@@ -69,8 +70,8 @@ def shift_relative_equal_loss(
 ) -> Finding:
     """Compare the relative difference and the cosine at equal training losses."""
     equal = EqualLoss(within, below, least)
-    length = _length(cells, "relative", lr, margin, equal=equal)
-    return Finding([length, _turn(cells, lr, cosine_margin, equal=equal)])
+    length = _change(cells, "relative", lr, margin, equal=equal)
+    return Finding([length, _change(cells, "cosine", lr, cosine_margin, equal=equal)])
 
 
 @claim
@@ -79,11 +80,12 @@ def shift_over_training(
 ) -> Finding:
     """Compare all three in each part of training."""
     parts = [*pairwise(windows)]
-    lengths = [_length(cells, c, lr, margin, part) for c in ("l2", "relative") for part in parts]
-    return Finding([*lengths, *(_turn(cells, lr, cosine_margin, part) for part in parts)])
+    lengths = [_change(cells, c, lr, margin, part) for c in ("l2", "relative") for part in parts]
+    turns = [_change(cells, "cosine", lr, cosine_margin, part) for part in parts]
+    return Finding([*lengths, *turns])
 
 
-def _length(
+def _change(
     cells: Cells,
     column: str,
     lr: float,
@@ -92,45 +94,28 @@ def _length(
     family: str = "vgg",
     equal: EqualLoss | None = None,
 ) -> Component:
+    """Judge a column: the ratio of lengths, or the difference of cosines, nearer to 1 if less."""
+    turn = column == "cosine"
+    between = median_difference if turn else median_log_ratio
+
     def change(a: Run, b: Run) -> float:
-        return median_log_ratio(*_shifts(a, b, window, equal), column, _AT)
+        first, second = _shift(a, window), _shift(b)
+        if equal is not None:
+            second = at_equal_loss(a, first, b, second, equal)
+        return between(first, second, column, _AT)
 
-    label = f"{column} at LR {lr:g}{_told(window)}"
-    what = f"shift, BatchNorm / standard{_met(equal)}"
-    logs = pairs(*cells.pair(family, f"{family}_bn", optim__lr=lr), change)
-    return ratio(label, what, logs, "not less", margin=margin)
-
-
-def _turn(
-    cells: Cells,
-    lr: float,
-    margin: float,
-    window: Window = WHOLE,
-    family: str = "vgg",
-    equal: EqualLoss | None = None,
-) -> Component:
-    def change(a: Run, b: Run) -> float:
-        return median_difference(*_shifts(a, b, window, equal), "cosine", _AT)
-
-    label, what = f"cosine at LR {lr:g}{_told(window)}", f"BatchNorm - standard{_met(equal)}"
     values = pairs(*cells.pair(family, f"{family}_bn", optim__lr=lr), change)
-    return difference(label, what, values, "not greater", margin=margin)
+    label = f"{column} at LR {lr:g}{_told(window)}"
+    met = "" if equal is None else " at equal training loss"
+    if turn:
+        return difference(label, f"BatchNorm - standard{met}", values, "not greater", margin=margin)
+    return ratio(label, f"shift, BatchNorm / standard{met}", values, "not less", margin=margin)
 
 
 def _shift(run: Run, window: Window = WHOLE) -> DataFrame:
     """Return the shift of the layers that have one: before the first no parameter moves."""
     low, high = (share * run.steps for share in window)
     return run.rows("ics").filter(col("layer") >= 2, col("step") >= low, col("step") < high)
-
-
-def _shifts(a: Run, b: Run, window: Window, equal: EqualLoss | None) -> tuple[DataFrame, DataFrame]:
-    """Return the shifts of two runs, the second's at the steps, or the losses, of the first's."""
-    first, second = _shift(a, window), _shift(b)
-    return first, second if equal is None else at_equal_loss(a, first, b, second, equal)
-
-
-def _met(equal: EqualLoss | None) -> str:
-    return "" if equal is None else " at equal training loss"
 
 
 def _told(window: Window) -> str:

@@ -6,6 +6,7 @@ from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import (
     POINTS,
     accuracy_error,
+    gained,
     steps_component,
     test_accuracy,
     train_accuracy,
@@ -77,12 +78,7 @@ def saturating_trains(cells: Cells, activations: Sequence[str], lr: float) -> Fi
             difference(
                 f"{activation}: against the standard network",
                 "final training accuracy, BatchNorm - standard, points",
-                pairs(
-                    *cells.pair("vgg", "vgg_bn", **at),
-                    lambda a, b: (
-                        POINTS * (train_accuracy(b, accuracy) - train_accuracy(a, accuracy))
-                    ),
-                ),
+                gained(*cells.pair("vgg", "vgg_bn", **at), accuracy),
                 "greater",
                 floor=accuracy_error(cells, accuracy),
             ),

@@ -23,6 +23,7 @@ from src.analysis.figures.training import (
     told,
 )
 
+FROM_HE = {"init.name": "he_normal"}
 LOSS, GRADIENT, BETA = "loss along the gradient", "gradient predictiveness", "effective beta"
 
 
@@ -37,7 +38,7 @@ class Design(NamedTuple):
         progress: A first panel of accuracy or loss, if any.
         metric: ``euclidean``, the papers', or ``relative``.
         nats: Whether the loss has a linear axis, on which a band is as high as it is wide in nats.
-        init: The initialisation, where it is another than the paper's.
+        also: What else the runs have, where it is not the paper's.
     """
 
     models: Mapping[str, str]
@@ -47,7 +48,7 @@ class Design(NamedTuple):
     progress: Panel | None
     metric: str = "euclidean"
     nats: bool = False
-    init: str = ""
+    also: Mapping[str, str] | None = None
 
 
 def extremes(rows: DataFrame) -> DataFrame:
@@ -70,13 +71,6 @@ def extremes(rows: DataFrame) -> DataFrame:
         low=col("value").min(), high=col("value").max()
     )
     return ends.with_columns(panel=col("quantity").replace_strict(names)).drop("quantity")
-
-
-def along_gradient(
-    source: Source, selection: Selection, sizes: tuple[float, float], metric: str = "euclidean"
-) -> DataFrame:
-    """Return the :func:`extremes` of a selection's runs, over step sizes as multiples of LR."""
-    return extremes(walked(source, selection, sizes, metric))
 
 
 def walked(
@@ -102,10 +96,11 @@ def _bands(found: DataFrame, selection: Selection) -> DataFrame:
 
 def _gather(source: Source, design: Design) -> Gathered | None:
     own = list(design.models)[2:]  # with the first two alone it is another figure
-    selection = chosen(source, cells(list(design.models), [design.lr]), own, design.init)
+    selection = chosen(source, cells(list(design.models), [design.lr]), own, design.also)
     if selection is None:
         return None
-    measured = _bands(along_gradient(source, selection, design.sizes, design.metric), selection)
+    rows = walked(source, selection, design.sizes, design.metric)
+    measured = _bands(extremes(rows), selection)
     if measured.is_empty():
         return None
     theirs = [
@@ -241,7 +236,7 @@ FIGURES: Sequence[Figure] = (
         "The landscape of VGG along the gradient, from He's initialisation",
         "ours, after Santurkar et al. 2018, Fig. 4",
         "fig4_landscape",
-        Design(_models("vgg", "bn"), 0.1, (0.5, 4), {}, None, nats=True, init="he_normal"),
+        Design(_models("vgg", "bn"), 0.1, (0.5, 4), {}, None, nats=True, also=FROM_HE),
         "As Fig. 4, from He's initialisation, which is made for ReLU; Glorot's, the paper's, is "
         "smaller, and the standard network stays at chance for some hundred steps. To see: "
         "whether BatchNorm is the smoother here, too, and from when on. No paper has this figure. "

@@ -8,8 +8,8 @@ from src.analysis.drift import drift
 from src.analysis.figures import curves, style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.ridgelines import probed
-from src.analysis.figures.select import Selection, select
-from src.analysis.figures.training import legend, points, told
+from src.analysis.figures.select import Selection
+from src.analysis.figures.training import cells, chosen, legend, points, told
 
 LAYERS = (2, 9, 13)
 _KEYS = ("run", "variant", "lr", "layer", "unit")
@@ -83,9 +83,9 @@ def over_spread(rows: DataFrame) -> DataFrame:
 
 def _units(source: Source, models: list[str], batch: str) -> tuple[Selection, DataFrame] | None:
     """Return the runs of some variants and the moments of their units over a kind of batch."""
-    at = {"optim.lr": 0.1, "probes.activations.batch": batch}
-    selection = select(source.runs.table, [{"model.name": model} | at for model in models])
-    if selection is None or not selection.runs["model.name"].is_in(models[1:]).any():
+    at = {"probes.activations.batch": batch}
+    selection = chosen(source, cells(models, [0.1]), models[1:], at)
+    if selection is None:
         return None
     columns = ["step", "layer", "site", "unit", "mean", "variance"]
     rows = source.rows(selection, "activations", columns, col("unit").is_not_null())

@@ -1,7 +1,7 @@
 """Internal covariate shift over training: Santurkar et al. Fig. 3."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib.figure
@@ -10,6 +10,7 @@ from polars import DataFrame, col
 
 from src.analysis.figures import curves, style
 from src.analysis.figures.figure import Figure, Gathered, Source
+from src.analysis.figures.landscape import FROM_HE
 from src.analysis.figures.select import Selection
 from src.analysis.figures.training import (
     WINDOWS,
@@ -37,7 +38,7 @@ class Design(NamedTuple):
         papers: The paper's curves of it, by learning rate.
         prefix: What the names of its other curves begin with.
         quantities: Of the probe.
-        init: The initialisation, where it is another than the paper's.
+        also: What else the runs have, where it is not the paper's.
     """
 
     network: str
@@ -48,7 +49,7 @@ class Design(NamedTuple):
     papers: dict[float, str]
     prefix: str
     quantities: Sequence[str] = ("l2", "cosine")
-    init: str = ""
+    also: Mapping[str, str] | None = None
 
     @property
     def models(self) -> dict[str, str]:
@@ -81,7 +82,7 @@ def _theirs(design: Design) -> Iterator[curves.Theirs]:
 
 
 def _gather(source: Source, design: Design) -> Gathered | None:
-    selection = chosen(source, cells(list(design.models), design.lrs), init=design.init)
+    selection = chosen(source, cells(list(design.models), design.lrs), also=design.also)
     if selection is None or (measured := shift(source, selection, design)).is_empty():
         return None
     parts = []
@@ -150,20 +151,21 @@ _READ = (
     "Line and band: median and range over seeds; the paper's curves dashed, at its own steps, cut "
     "where our runs end. " + WINDOWS
 )
+_VGG = Design(
+    network="vgg",
+    lrs=(0.1, 0.01),
+    layers=(5, 10),
+    metric="train/accuracy",
+    progress="training accuracy (%)",
+    papers={0.1: "fig1a_trainacc"},
+    prefix="fig3a",
+)
 FIGURES = (
     _figure(
         "fig3_ics_vgg",
         "Internal covariate shift in VGG",
         "Santurkar et al. 2018, Fig. 3a",
-        Design(
-            "vgg",
-            (0.1, 0.01),
-            (5, 10),
-            "train/accuracy",
-            "training accuracy (%)",
-            {0.1: "fig1a_trainacc"},
-            "fig3a",
-        ),
+        _VGG,
         _READ + "To see: whether BatchNorm's shift is any smaller than the standard network's. "
         "The paper's l2 curves could be read at layer 5 and LR 0.1 only.",
     ),
@@ -190,16 +192,7 @@ FIGURES = (
         "fig3_he",
         "Internal covariate shift in VGG, from He's initialisation",
         "ours, after Santurkar et al. 2018, Fig. 3a",
-        Design(
-            "vgg",
-            (0.1, 0.01),
-            (5, 10),
-            "train/accuracy",
-            "training accuracy (%)",
-            {},
-            "",
-            init="he_normal",
-        ),
+        _VGG._replace(papers={}, prefix="", also=FROM_HE),
         "As Fig. 3a, from He's initialisation, from which the standard network is soon off its "
         "plateau, where its gradient is nearly nothing and so is its shift. To see: whether "
         "BatchNorm's shift is larger here, too. No paper has this figure. Line and band: median "
@@ -210,16 +203,7 @@ FIGURES = (
         "fig3_relative",
         "Internal covariate shift in VGG, relative to the gradient's length",
         "ours, after Santurkar et al. 2018, Fig. 3a",
-        Design(
-            "vgg",
-            (0.1, 0.01),
-            (5, 10),
-            "train/accuracy",
-            "training accuracy (%)",
-            {0.1: "fig1a_trainacc"},
-            "",
-            ("relative",),
-        ),
+        _VGG._replace(prefix="", quantities=("relative",)),
         "The l2 difference of Fig. 3a over the length of the gradient itself, so that a network "
         "with longer gradients does not look less stable for that alone. To see: whether the "
         "comparison of Fig. 3a survives. No paper has this figure. Line and band: median and range "

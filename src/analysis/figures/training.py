@@ -33,7 +33,10 @@ def cells(models: Sequence[str], lrs: Sequence[float]) -> Cells:
 
 
 def chosen(
-    source: Source, wanted: Cells, own: Sequence[str] = (), init: str = ""
+    source: Source,
+    wanted: Cells,
+    own: Sequence[str] = (),
+    also: Mapping[str, str] | None = None,
 ) -> Selection | None:
     """Return the runs of some variants and learning rates that share one setting.
 
@@ -41,10 +44,9 @@ def chosen(
         source: The runs.
         wanted: The variants and rates.
         own: The variants without any of which there is nothing to show.
-        init: Only from this initialisation; default: from the commonest.
+        also: What else they all have.
     """
-    also = {"init.name": init} if init else {}
-    cells = [{"model.name": model, "optim.lr": lr} | also for model, lr in wanted]
+    cells = [{"model.name": model, "optim.lr": lr, **(also or {})} for model, lr in wanted]
     selection = select(source.runs.table, cells)
     if selection and own and not selection.runs["model.name"].is_in(list(own)).any():
         return None
