@@ -153,7 +153,8 @@ def logarithmic(*axes: Axis) -> None:
 def _between_powers(axis: Axis, value: float, place: int | None) -> str:
     """Return the label of a tick between two powers, where there are few powers."""
     low, high = axis.get_view_interval()
-    return _power(value) if high < 30 * low else ""
+    powers = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
+    return _power(value) if powers < 2 or high < 30 * low else ""
 
 
 def _power(value: float) -> str:

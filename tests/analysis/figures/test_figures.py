@@ -129,6 +129,7 @@ def test_every_figure_a_claim_names_is_one_of_these() -> None:
         (1.5, 6, {"2", "5"}),
         (0.9, 3.7, {"1", "2", "3"}),
         (4.1e4, 5.2e4, {"5·10⁴"}),
+        (1.5, 60, {"2", "10", "50"}),
     ],
 )
 def test_a_logarithmic_axis_has_labels_however_short_it_is(low, high, labels) -> None:
