@@ -23,6 +23,9 @@ SHAPES = {
     "l1": (330, 1.1, 0.02),
     "l2": (360, 1.0, 0.02),
     "linf": (340, 1.05, 0.04),
+    "layer": (500, 1.2, 0.03),
+    "group": (450, 1.1, 0.02),
+    "instance": (400, 1.1, 0.02),
 }
 STEP_SIZES = {"vgg": (0.5, 1, 2, 4), "mlp": (0.5, 1, 2, 4), "dln": (0.01, 0.1, 1, 10, 30)}
 PROBED = {"every": 100, "batch": "training", "precision": "float32", "update": "optimiser"}
@@ -38,8 +41,9 @@ def _write(folder: Path, name: str, rows: list[tuple[Any, ...]]) -> None:
 def _config(model: str, lr: float, seed: int, steps: int, scale: str) -> dict[str, Any]:
     return {
         "model": {"name": model, "depth": 16, "width": 0.25, "head": "512", "activation": "relu"}
-        | {"dropout": 0.0, "affine": True, "normalise_head": True},
-        "noise": {"n_mu": 0.5, "n_sigma": 1.25, "r_mu": 0.1, "r_sigma": 0.1, "per": "position"},
+        | {"dropout": 0.0, "affine": True, "normalise_head": True, "statistics": "batch"},
+        "noise": {"n_mu": 0.5, "n_sigma": 1.25, "r_mu": 0.1, "r_sigma": 0.1, "per": "position"}
+        | {"relative": False},
         "init": {"name": "glorot_normal", "gain": 1.0},
         "data": {"name": "cifar10", "batch_size": 128, "augment": False, "normalise": True},
         "optim": {"lr": lr, "momentum": 0.0, "weight_decay": 0.0},
@@ -209,7 +213,7 @@ def make_all(root: Path, seeds: int, steps: int) -> Path:
             model = f"vgg_{variant}".rstrip("_")
             ends = 700 if variant == "plain_noisy" and seed == 0 else None
             make_run(root, model, 0.1, seed, steps=steps, tables=everything, diverged_at=ends)
-            if "noisy" not in variant:
+            if variant in ("", "bn", "l1", "l2", "linf"):
                 dln = f"dln_{variant}".rstrip("_")
                 for lr in (1e-6, 1e-7):
                     make_run(root, dln, lr, seed, steps=steps, scale="paper", tables=everything[:3])
@@ -230,8 +234,18 @@ def make_all(root: Path, seeds: int, steps: int) -> Path:
             make_run(
                 root, model, 0.1, seed, steps=steps, config=changed, tables=tables, status=on_same
             )
-            for changed in ({"model.dropout": 0.5}, {"model.activation": "sigmoid"}):
+            for changed in (
+                {"model.dropout": 0.5},
+                {"model.activation": "sigmoid"},
+                {"data.batch_size": 8},
+            ):
                 make_run(root, model, 0.1, seed, steps=steps, config=changed, tables=("metrics",))
+        for model, changed in (
+            ("vgg", {"init.name": "unit_variance"}),
+            ("vgg_bn", {"model.statistics": "running"}),
+            ("vgg_plain_noisy", {"noise.relative": True}),
+        ):
+            make_run(root, model, 0.1, seed, steps=steps, config=changed, tables=("metrics",))
         for n_mu in (0.25, 1.0):
             for lr in (0.1, 0.5):
                 config = {"noise.n_mu": n_mu}

@@ -21,7 +21,7 @@ FAMILIES = (
     "shift",
     "landscape",
     "confounds",
-    "lp",
+    "norms",
     "theory",
 )
 for _family in FAMILIES:

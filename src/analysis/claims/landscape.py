@@ -108,6 +108,29 @@ def landscape_dln(cells: Cells, lr: float, steps: Steps) -> Finding:
     return Finding([compared(cells, column, standard, normalised, steps) for column in PANELS])
 
 
+@claim
+def batch_independent_smooth(
+    cells: Cells, norms: Sequence[str], lr: float, steps: Steps
+) -> Finding:
+    """Compare all three with other norms than BatchNorm."""
+    standard = cells.of("vgg", optim__lr=lr)
+    return Finding(
+        [
+            compared(
+                cells,
+                column,
+                standard,
+                cells.of(f"vgg_{norm}", optim__lr=lr),
+                steps,
+                label=f"{norm}: {_NAMES[column]}",
+                between="other norm / standard",
+            )
+            for norm in norms
+            for column in PANELS
+        ]
+    )
+
+
 def along(
     run: Run,
     measured: Mapping[str, str],
@@ -158,6 +181,7 @@ def compared(
     equal: EqualLoss | None = None,
     window: Window = WHOLE,
     label: str = "",
+    between: str = "BatchNorm / standard",
 ) -> Component:
     """Judge a column of :func:`along` by the median of its log ratio at each seed.
 
@@ -170,14 +194,14 @@ def compared(
         equal: What counts as an equal training loss; default: equal steps are compared.
         window: The part of training.
         label: Which part of the claim it is, where that is not told by the column's name.
+        between: What the ratio is of.
     """
 
     def gap(a: Run, b: Run) -> float:
         return _gap(column, a, b, cells.measured, steps, window, equal)
 
-    what = "BatchNorm / standard"
-    label, what = (label, f"{_NAMES[column]}, {what}") if label else (_NAMES[column], what)
-    return ratio(label, what, pairs(first, second, gap), "less")
+    what = f"{_NAMES[column]}, {between}" if label else between
+    return ratio(label or _NAMES[column], what, pairs(first, second, gap), "less")
 
 
 def _gap(

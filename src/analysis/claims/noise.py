@@ -149,12 +149,23 @@ def _against_standard(
 @claim
 def plain_noise_stops(cells: Cells, lr: float, stopped: float) -> Finding:
     """Tell whether the noise stops the standard network, where that trains without it."""
+    return _stops(cells, *cells.pair("vgg", "vgg_plain_noisy", optim__lr=lr), stopped)
 
-    def beyond(standard: Run, noisy: Run) -> float:
-        trained = trains(standard, cells.scale, "train_eval/accuracy")
-        return POINTS * (train_accuracy(noisy) - stopped) if trained else math.nan
 
-    found = pairs(*cells.pair("vgg", "vgg_plain_noisy", optim__lr=lr), beyond)
+@claim
+def relative_noise_stops(cells: Cells, lr: float, stopped: float) -> Finding:
+    """Tell the same of noise in proportion to the activations' spread."""
+    noisy = cells.of("vgg_plain_noisy", optim__lr=lr, noise__relative=True)
+    return _stops(cells, cells.of("vgg", optim__lr=lr), noisy, stopped)
+
+
+def _stops(
+    cells: Cells, standard: Mapping[int, Run], noisy: Mapping[int, Run], stopped: float
+) -> Finding:
+    def beyond(without: Run, with_it: Run) -> float:
+        trained = trains(without, cells.scale, "train_eval/accuracy")
+        return POINTS * (train_accuracy(with_it) - stopped) if trained else math.nan
+
     what = f"final training accuracy with the noise - {stopped:.0%}, points"
     floor = accuracy_error(cells, differences=0)
-    return Finding([difference("", what, found, "less", floor=floor)])
+    return Finding([difference("", what, pairs(standard, noisy, beyond), "less", floor=floor)])

@@ -1,7 +1,7 @@
-"""BatchNorm allows higher learning rates and depends less on rate and initialisation."""
+"""BatchNorm allows higher rates and stronger noise, and depends less on rate and initialisation."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -16,19 +16,23 @@ from src.analysis.claims.verdict import Finding, difference
 
 Grid = dict[tuple[Any, ...], Run]  # runs by their values of some axes
 _RATE = ("optim.lr",)
+_STRENGTH = ("noise.strength",)
 _INIT = ("init.name", "init.gain", "init.std")
 
 
 @claim
 def higher_rate(cells: Cells, rates: int) -> Finding:
     """Compare the largest rate at which each network trains."""
-    found = {
-        seed: (largest(_rates(standard), a), largest(_rates(normalised), b))
-        for seed, standard, normalised in _both(cells, _RATE, rates)
-        if (a := _training(standard, cells)) | (b := _training(normalised, cells))
-    }
     what = "ratio of the largest rates that train, BatchNorm / standard"
-    return Finding([larger("", what, found)])
+    return _furthest(cells, what, _both(cells, _RATE, rates))
+
+
+@claim
+def noise_tolerance(cells: Cells, lr: float, strengths: int) -> Finding:
+    """Compare the strongest noise with which each network trains."""
+    what = "ratio of the strongest noises that train, BatchNorm / standard"
+    models = ("vgg_plain_noisy", "vgg_noisy")
+    return _furthest(cells, what, _both(cells, _STRENGTH, strengths, models, optim__lr=lr))
 
 
 @claim
@@ -128,10 +132,14 @@ def _by_seed(cells: Cells, keys: tuple[str, ...], model: str, **axes: object) ->
 
 
 def _both(
-    cells: Cells, keys: tuple[str, ...], least: int, **axes: object
+    cells: Cells,
+    keys: tuple[str, ...],
+    least: int,
+    models: Sequence[str] = ("vgg", "vgg_bn"),
+    **axes: object,
 ) -> Iterator[tuple[int, Grid, Grid]]:
     """Yield a seed and both networks' runs of it, the standard one's first, at ``least`` points."""
-    standard, normalised = (_by_seed(cells, keys, m, **axes) for m in ("vgg", "vgg_bn"))
+    standard, normalised = (_by_seed(cells, keys, m, **axes) for m in models)
     for seed in sorted(standard.keys() & normalised.keys()):
         points = standard[seed].keys() & normalised[seed].keys()
         if len(points) >= least:
@@ -139,12 +147,22 @@ def _both(
             yield seed, a, b
 
 
+def _furthest(cells: Cells, what: str, both: Iterable[tuple[int, Grid, Grid]]) -> Finding:
+    """Compare the largest value of one axis at which each network trains."""
+    found = {
+        seed: (largest(_rates(standard), a), largest(_rates(normalised), b))
+        for seed, standard, normalised in both
+        if (a := _training(standard, cells)) | (b := _training(normalised, cells))
+    }
+    return Finding([larger("", what, found)])
+
+
 def _trains(run: Run, cells: Cells) -> bool:
     return trains(run, cells.scale, **cells.measured)
 
 
 def _training(runs: Grid, cells: Cells) -> set[float]:
-    """Return the rates at which a network trains."""
+    """Return the rates, or strengths, at which a network trains."""
     return {rate for (rate,), run in runs.items() if _trains(run, cells)}
 
 

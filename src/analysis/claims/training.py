@@ -1,4 +1,4 @@
-"""BatchNorm trains faster, at rates and with non-linearities that the standard network cannot."""
+"""Who trains, and how fast: BatchNorm and the standard network, in what setting."""
 
 from collections.abc import Mapping, Sequence
 
@@ -84,6 +84,36 @@ def saturating_trains(cells: Cells, activations: Sequence[str], lr: float) -> Fi
             ),
         ]
     return Finding(parts)
+
+
+@claim
+def every_batch_size(cells: Cells, lr: float, sizes: Sequence[int]) -> Finding:
+    """Compare final training accuracies at each batch size."""
+    accuracy = cells.measured["accuracy"]
+    return Finding(
+        [
+            difference(
+                f"batches of {size}",
+                "final training accuracy, BatchNorm - standard, points",
+                gained(*cells.pair("vgg", "vgg_bn", optim__lr=lr, data__batch_size=size), accuracy),
+                "greater",
+                floor=accuracy_error(cells, accuracy),
+            )
+            for size in sizes
+        ]
+    )
+
+
+@claim
+def constant_statistics(cells: Cells, lrs: Sequence[float]) -> Finding:
+    """Tell whether BatchNorm trains when its statistics are constants of each step."""
+    running = {"model.statistics": "running"}
+    return Finding(
+        [
+            beyond_training(f"LR {lr:g}", cells, "vgg_bn", "less", optim__lr=lr, **running)
+            for lr in lrs
+        ]
+    )
 
 
 def beyond_training(

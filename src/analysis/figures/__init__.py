@@ -60,6 +60,10 @@ _ORDER = (
     "noise_sensitivity",
     "regularisation",
     "saturating",
+    "batch_size",
+    "controls",
+    "batch_independent_landscape",
+    "batch_independent_moments",
     "theory",
 )
 _BY_NAME = {figure.name: figure for family in _FAMILIES for figure in family.FIGURES}

@@ -1,22 +1,49 @@
-"""Final accuracies side by side: regularisers and saturating non-linearities."""
+"""Final accuracies side by side: regularisers, non-linearities, batch sizes, controls."""
+
+from typing import Any
 
 import matplotlib.figure
+import polars
 from matplotlib.lines import Line2D
 from polars import DataFrame, col
 
 from src.analysis.figures import style
 from src.analysis.figures.figure import Figure, Gathered, Source
-from src.analysis.figures.maps import DEFAULT, compared_runs, varying
+from src.analysis.figures.maps import DEFAULT, Compared, compared_runs, natural, varying
 
 _PANELS = {
     "training accuracy (%)": ("accuracy", "low", "high"),
     "test accuracy (%)": ("test_accuracy", "test_low", "test_high"),
 }
+_BATCH_INDEPENDENT = ("vgg_layer", "vgg_group", "vgg_instance")
 
 
-def _gather(source: Source, keys: tuple[str, ...], lrs: tuple[float, ...]) -> Gathered | None:
-    found = compared_runs(source, ["vgg", "vgg_bn"], varying(*keys), lrs)
+def _gather(source: Source, compared: Compared) -> Gathered | None:
+    found = compared_runs(source, ["vgg", "vgg_bn"], compared, [0.1])
     return found if found and found.data["level"].n_unique() > 1 else None
+
+
+def _gather_controls(source: Source) -> Gathered | None:
+    models = ["vgg", "vgg_bn", "vgg_plain_noisy", *_BATCH_INDEPENDENT]
+    found = compared_runs(source, models, _controls, [0.1, 0.01])
+    return found if found and found.data["variant"].is_in(_BATCH_INDEPENDENT).any() else None
+
+
+def _batch_sizes(table: DataFrame) -> tuple[list[str], polars.Expr]:
+    return ["data.batch_size"], polars.format("batches of {}", col("data.batch_size"))
+
+
+def _controls(table: DataFrame) -> tuple[list[str], polars.Expr]:
+    """Return what compares the controls: a level is a variant, and how it differs from its own."""
+    start = col("init.name").str.replace_all("_", " ")
+    name = polars.concat_str(
+        col("model.name").replace_strict({m: style.look(m).name for m in table["model.name"]}),
+        polars.when(col("model.statistics") != "batch").then(polars.lit(", constant statistics")),
+        polars.when(start != "glorot normal").then(polars.lit(" from ") + start),
+        polars.when(col("noise.relative")).then(polars.lit(", relative")),
+        ignore_nulls=True,
+    )
+    return ["model.statistics", "init.name", "noise.relative"], name
 
 
 def draw(data: DataFrame) -> matplotlib.figure.Figure:
@@ -28,9 +55,10 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
     for ax, (title, (value, low, high)) in zip(figure.axes, _PANELS.items(), strict=True):
         for place, (level, lr) in enumerate(_levels(data)):
             here = data.filter(col("level") == level, col("lr") == lr)
-            for offset, variant in enumerate(variants):
+            beside = [variant for variant in variants if variant in here["variant"]]
+            for offset, variant in enumerate(beside):
                 _, colour, marker = style.look(variant)
-                y = place + 0.24 * (offset - (len(variants) - 1) / 2)
+                y = place + 0.24 * (offset - (len(beside) - 1) / 2)
                 for row in here.filter(col("variant") == variant).iter_rows(named=True):
                     if row[value] is None:
                         ax.plot(10, y, "x", color=colour, markersize=6)
@@ -52,18 +80,25 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
 
 
 def _levels(data: DataFrame) -> list[tuple[str, float]]:
-    cells = data.select("level", "lr").unique().rows()
-    return sorted(cells, key=lambda cell: (cell[0] != DEFAULT, cell))
+    def place(cell: tuple[str, float, list[str]]) -> tuple[Any, ...]:
+        level, lr, variants = cell
+        return level != DEFAULT, min(map(style.rank, variants)), natural(level), lr
+
+    cells = data.group_by("level", "lr").agg("variant").rows()
+    return [(level, lr) for level, lr, _ in sorted(cells, key=place)]
 
 
 def told(data: DataFrame) -> str:
     """Say each cell's accuracies."""
-    each = []
+    each, several = [], data["lr"].n_unique() > 1
     for row in data.iter_rows(named=True):
         kinds = [row[kind] for kind in ("accuracy", "test_accuracy", "minibatch")]
         values = [f"{value:.0f}" for value in kinds if value is not None]
         values += [f"{row['diverged']} of {row['seeds']} diverged"] if row["diverged"] else []
-        each.append(f"{style.look(row['variant']).name}, {row['level']}: {', '.join(values)}")
+        name, level = style.look(row["variant"]).name, row["level"]
+        cell = level if level.startswith(name) else f"{name}, {level}"
+        cell += f", LR {row['lr']:g}" if several else ""
+        each.append(f"{cell}: {', '.join(values)}")
     return f"Training, test and minibatch accuracy in per cent: {'; '.join(each)}."
 
 
@@ -81,7 +116,7 @@ FIGURES = (
         "regularisation",
         _TEXT + "To see: whether the regularisers add less to the test accuracy of BatchNorm. "
         "The paper removes dropout from its network and has no such figure.",
-        lambda source: _gather(source, ("model.dropout", "optim.weight_decay"), (0.1,)),
+        lambda source: _gather(source, varying("model.dropout", "optim.weight_decay")),
         draw,
         told,
     ),
@@ -93,7 +128,33 @@ FIGURES = (
         _TEXT + "To see: whether sigmoid and tanh train with BatchNorm and not without. The paper "
         "gives 69.8 % for a sigmoid Inception on ImageNet, and chance without BatchNorm. Where "
         "BatchNorm's running averages lag behind, its minibatches fare better.",
-        lambda source: _gather(source, ("model.activation",), (0.1,)),
+        lambda source: _gather(source, varying("model.activation")),
+        draw,
+        told,
+    ),
+    Figure(
+        "batch_size",
+        "Training on batches of other sizes",
+        "ours",
+        "batch_size",
+        _TEXT + "Each has as many steps, so the smaller its batches, the fewer images it has seen. "
+        "To see: whether BatchNorm is ahead where its statistics are of few images, and whether "
+        "its running averages, which evaluation takes, keep up.",
+        lambda source: _gather(source, _batch_sizes),
+        draw,
+        told,
+    ),
+    Figure(
+        "controls",
+        "What of BatchNorm is needed",
+        "ours, on Ioffe & Szegedy 2015, Sec. 2",
+        "controls",
+        _TEXT + "Constant statistics: BatchNorm whose statistics no gradient passes through. Unit "
+        "variance: the standard network whose activations have it before the first step, and "
+        "nothing after. Layer, group and instance norm: statistics within one image. Relative "
+        "noise: in proportion to the spread of what it is added to. To see: what of BatchNorm's "
+        "gain is left in each.",
+        _gather_controls,
         draw,
         told,
     ),

@@ -99,9 +99,11 @@ def compared_runs(
     table = source.runs.table
     here = table.filter(col("model.name").is_in(list(models)), col("state").is_in(ENDED))
     here = here.filter(col("optim.lr").is_in(list(lrs))) if lrs else here
+    if here.is_empty():
+        return None
     keys, level = compared(here)
     levels = here.select("model.name", "optim.lr", *keys).unique(maintain_order=True)
-    selection = None if here.is_empty() else select(table, levels.to_dicts())
+    selection = select(table, levels.to_dicts())
     if selection is None:
         return None
     return Gathered(selection, cells(finals(source, selection, level)))
@@ -153,7 +155,7 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
     """Draw a map a variant, or one map whose rows are the variants."""
     by_variant = (data["level"] == data["variant"]).all()
     variants = [""] if by_variant else sorted(data["variant"].unique(), key=style.rank)
-    levels = sorted(data["level"].unique(), key=style.rank if by_variant else _natural)
+    levels = sorted(data["level"].unique(), key=style.rank if by_variant else natural)
     rates = sorted(data["lr"].unique())
     width = 1.9 + len(variants) * max(2.2, 0.52 * len(rates))
     figure = style.panels(1, len(variants), width, max(1.9, 1.0 + 0.4 * len(levels)))
@@ -193,7 +195,7 @@ def _map(ax: Axes, data: DataFrame, rates: Sequence[float], levels: Sequence[str
     ax.tick_params(length=0)
 
 
-def _natural(level: str) -> list[tuple[float, str]]:
+def natural(level: str) -> list[tuple[float, str]]:
     """Return a key that sorts the numbers in a level's text as numbers."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", level)
     return [(float(p), "") if n % 2 else (math.inf, p) for n, p in enumerate(parts)]

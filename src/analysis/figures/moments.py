@@ -84,7 +84,7 @@ def over_spread(rows: DataFrame) -> DataFrame:
 def _units(source: Source, models: list[str], batch: str) -> tuple[Selection, DataFrame] | None:
     """Return the runs of some variants and the moments of their units over a kind of batch."""
     at = {"probes.activations.batch": batch}
-    selection = chosen(source, cells(models, [0.1]), models[1:], at)
+    selection = chosen(source, cells(models, [0.1]), models[2:] or models[1:], at)
     if selection is None:
         return None
     columns = ["step", "layer", "site", "unit", "mean", "variance"]
@@ -103,8 +103,8 @@ def _gather(source: Source) -> Gathered | None:
     return Gathered(selection, curves.together(points(part, selection) for part in parts))
 
 
-def _gather_fixed(source: Source) -> Gathered | None:
-    found = _units(source, ["vgg", "vgg_bn"], "fixed")
+def _gather_over_spread(source: Source, models: list[str], batch: str) -> Gathered | None:
+    found = _units(source, models, batch)
     if found is None:
         return None
     selection, rows = found
@@ -175,7 +175,22 @@ FIGURES = (
         "standard network has one distribution a layer, the one that enters its non-linearity, "
         "and stands with it in each panel. To see: whether BatchNorm still moves less before the "
         "norm. Line and band: median and range over seeds. No paper has this figure.",
-        _gather_fixed,
+        lambda source: _gather_over_spread(source, ["vgg", "vgg_bn"], "fixed"),
+        draw,
+        _told,
+    ),
+    Figure(
+        "batch_independent_moments",
+        "How activations move under batch-independent norms",
+        "ours, after Santurkar et al. 2018, Fig. 8",
+        "controls",
+        "As the first row of Fig. 8, for norms that take their statistics within one image: layer, "
+        "group and instance norm. To see: whether those that train as fast as BatchNorm steady "
+        "the distributions of single units over a batch, which they do not normalise. Line and "
+        "band: median and range over seeds. No paper has this figure.",
+        lambda source: _gather_over_spread(
+            source, ["vgg", "vgg_bn", "vgg_layer", "vgg_group", "vgg_instance"], "training"
+        ),
         draw,
         _told,
     ),

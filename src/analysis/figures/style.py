@@ -26,8 +26,8 @@ class Look(NamedTuple):
     marker: str
 
 
-# Colours of Okabe & Ito (2008), which differ for every common kind of colour vision; the network
-# before the underscore (vgg, dln, mlp) does not change them.
+# Colours of Okabe & Ito (2008), for batch-independent norms of Tol (2021), which differ for every
+# common kind of colour vision; the network before the underscore (vgg, dln, mlp) changes none.
 _LOOKS = {
     "": Look("standard", "#0072B2", "o"),
     "bn": Look("BatchNorm", "#D55E00", "s"),
@@ -36,6 +36,9 @@ _LOOKS = {
     "l1": Look("l1 norm", "#CC79A7", "v"),
     "l2": Look("l2 norm", "#56B4E9", "D"),
     "linf": Look("l-infinity norm", "#E69F00", "P"),
+    "layer": Look("layer norm", "#882255", "<"),
+    "group": Look("group norm", "#44AA99", ">"),
+    "instance": Look("instance norm", "#999933", "p"),
 }
 _OTHER = Look("", "#7F7F7F", "h")
 # A hundredth of a point is below what a screen or a printer shows.
@@ -154,7 +157,9 @@ def _between_powers(axis: Axis, value: float, place: int | None) -> str:
     """Return the label of a tick between two powers, where there are few powers."""
     low, high = axis.get_view_interval()
     powers = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
-    return _power(value) if powers < 2 or high < 30 * low else ""
+    few = powers < 2 or high < 30 * low
+    crowded = high > 10 * low and f"{value:e}".startswith("3")
+    return _power(value) if few and not crowded else ""
 
 
 def _power(value: float) -> str:

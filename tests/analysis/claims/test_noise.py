@@ -245,6 +245,10 @@ class TestSteadiness:
 
 class TestPlainNoiseStops:
     @pytest.mark.parametrize(
+        ("claim", "sweep", "relative"),
+        [("plain_noise_stops", "fig2_noise", False), ("relative_noise_stops", "controls", True)],
+    )
+    @pytest.mark.parametrize(
         ("noisy", "plain", "verdict"),
         [
             (0.1, 0.6, "supported"),
@@ -254,12 +258,14 @@ class TestPlainNoiseStops:
             (0.1, None, "not run"),
         ],
     )
-    def test_verdicts(self, folder, noisy, plain, verdict):
+    def test_verdicts(self, folder, noisy, plain, verdict, claim, sweep, relative):
         for seed in folder.seeds:
             for model, accuracy in (("vgg_plain_noisy", noisy), ("vgg", plain)):
                 if accuracy is not None:
-                    tables = {"metrics": folder.final(accuracy)}
-                    folder.write(model, seed, tables, sweep="fig2_noise")
-        result = folder.judged("plain_noise_stops")
+                    for other in (False, True) if model == "vgg_plain_noisy" else (False,):
+                        final = accuracy if model == "vgg" or other == relative else 0.12
+                        tables = {"metrics": folder.final(final)}
+                        folder.write(model, seed, tables, sweep=sweep, noise__relative=other)
+        result = folder.judged(claim)
         assert result.verdict == verdict
         assert (result.interval is None) == (verdict == "not run")  # even where seeds agree wholly

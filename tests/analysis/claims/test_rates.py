@@ -28,6 +28,29 @@ def trained(folder):
     return write
 
 
+@pytest.mark.parametrize(
+    ("standard", "normalised", "verdict", "effect"),
+    [
+        ((0.6, 0.6, 0.1, 0.1, 0.1), (0.6, 0.6, 0.6, 0.6, 0.1), "supported", 4),
+        ((0.6, 0.6, 0.1, 0.1, 0.1), (0.6, 0.6, 0.6, 0.6, 0.6), "supported", 4),
+        ((0.6, 0.6, 0.6, 0.1, 0.1), (0.6, 0.6, 0.1, 0.1, 0.1), "contradicted", 0.5),
+        ((0.6, 0.6, 0.1, 0.1, 0.1), (0.6, 0.6, 0.1, 0.1, 0.1), "inconclusive", 1),
+        ((0.6, 0.6, 0.1, 0.1), (0.6, 0.6, 0.6, 0.6), "not run", None),  # not the whole grid
+    ],
+)
+def test_the_strongest_noise_that_trains(folder, standard, normalised, verdict, effect):
+    for seed in folder.seeds:
+        for model, finals in (("vgg_plain_noisy", standard), ("vgg_noisy", normalised)):
+            for strength, accuracy in zip((0.25, 0.5, 1.0, 2.0, 4.0), finals, strict=False):
+                for lr, final in ((0.1, accuracy), (0.5, 0.1)):
+                    tables = {"metrics": folder.final(final * folder.wobble(seed))}
+                    setting = {"optim__lr": lr, "noise__strength": strength}
+                    folder.write(model, seed, tables, sweep="noise_sensitivity", **setting)
+    result = folder.judged("noise_tolerance")
+    assert result.verdict == verdict
+    assert result.effect == (effect and pytest.approx(effect, rel=1e-4))
+
+
 class TestHigherRate:
     @pytest.mark.parametrize(
         ("standard", "normalised", "verdict", "effect", "bound"),

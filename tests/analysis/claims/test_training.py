@@ -227,6 +227,48 @@ class TestSaturatingTrains:
         }
 
 
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ((0.2, 0.3, 0.3, 0.2), "supported"),
+        ((-0.1, -0.2, -0.1, -0.2), "contradicted"),
+        ((-0.1, 0.3, 0.3, 0.2), "mixed"),
+        ((0.2, 0.3, 0.3), "inconclusive"),  # the largest is missing
+    ],
+)
+def test_the_gain_at_each_batch_size(folder, gains, verdict):
+    for seed in folder.seeds:
+        for size, gain in zip((8, 32, 128, 512), gains, strict=False):
+            for model, accuracy in (("vgg", 0.4), ("vgg_bn", 0.4 + gain * folder.wobble(seed))):
+                tables = {"metrics": folder.final(accuracy)}
+                folder.write(model, seed, tables, sweep="batch_size", data__batch_size=size)
+    result = folder.judged("every_batch_size")
+    assert result.verdict == verdict
+    assert result.components[0].effect == pytest.approx(100 * gains[0])
+
+
+@pytest.mark.parametrize(
+    ("finals", "verdict"),
+    [
+        ((0.1, 0.2), "supported"),
+        ((0.6, 0.5), "contradicted"),
+        ((0.1, 0.6), "mixed"),
+        ((0.1, None), "inconclusive"),
+    ],
+)
+def test_constant_statistics_and_not_those_of_the_batch(folder, finals, verdict):
+    for seed in folder.seeds:
+        for lr, accuracy in zip((0.1, 0.01), finals, strict=True):
+            for statistics, final in (("batch", 0.8), ("running", accuracy)):
+                if final is not None:
+                    tables = {"metrics": folder.final(final * folder.wobble(seed))}
+                    setting = {"optim__lr": lr, "model__statistics": statistics}
+                    folder.write("vgg_bn", seed, tables, sweep="controls", **setting)
+    result = folder.judged("constant_statistics")
+    assert result.verdict == verdict
+    assert result.components[0].effect == pytest.approx(100 * (finals[0] - 0.4))
+
+
 class TestMlpFaster:
     @pytest.mark.parametrize(
         ("standard", "normalised", "verdict"),

@@ -36,3 +36,25 @@ def test_runs_that_diverged_beside_others_are_counted(run, tmp_path: Path) -> No
     told = dots.told(data)
     assert told.count("diverged") == 1 and "standard, the default: 80, 68" in told
     assert "1 of 2 diverged" in told
+
+
+def test_a_control_is_a_row_of_its_own_named_by_what_it_changes(run, tmp_path: Path) -> None:
+    cells = {
+        ("vgg", "init.name", "glorot_normal"): "standard",
+        ("vgg", "init.name", "unit_variance"): "standard from unit variance",
+        ("vgg_bn", "model.statistics", "batch"): "BatchNorm",
+        ("vgg_bn", "model.statistics", "running"): "BatchNorm, constant statistics",
+        ("vgg_plain_noisy", "noise.relative", True): "noise alone, relative",
+        ("vgg_group", "noise.relative", False): "group norm",
+    }
+    for place, (model, key, value) in enumerate(cells):
+        changed = {"config": {key: value}, "accuracy": place / 10, "tables": ("metrics",)}
+        run(tmp_path, model, 0.1, 0, **changed)
+    data = gathered(tmp_path, "controls").data
+    found = dict(data.select("level", "accuracy").rows())
+    assert found == {name: pytest.approx(10 * place) for place, name in enumerate(cells.values())}
+    figure = dots.draw(data)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(cells.values())
+    offsets = {round(line.get_ydata()[0] % 1, 3) for line in figure.axes[0].lines[:-1]}
+    assert offsets == {0.0}  # one dot a row, on its line
+    assert "BatchNorm, constant statistics: 30, 26, " in dots.told(data)
