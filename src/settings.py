@@ -32,7 +32,7 @@ class ModelSettings:
     batch_norm: str = one_of("torch", "scratch")
     eps: float = at_least(0)
     momentum: float = ranged(lambda v: 0 < v <= 1, "a number above 0, up to 1")
-    statistics: str = one_of("batch", "running")
+    statistics: str = one_of("batch", "detached", "running")
     lp_centred: bool
     linf_of: str = one_of("batch", "sample")
     groups: int = whole(1)

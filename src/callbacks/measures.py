@@ -259,7 +259,9 @@ def theory(view: View, settings: ProbesSettings) -> list[Row]:
     rows: list[Row] = []
     for layer in settings.layers or sorted(set(_numbers(view.network).values())):
         norm = getattr(view.network, f"norm{layer}", None)
-        if not (isinstance(norm, BATCH_NORMS) and norm.training):
+        if not (isinstance(norm, BATCH_NORMS) and norm.training) or getattr(
+            norm, "detached", False
+        ):
             continue
         units = range(min(settings.units, len(cast(Tensor, norm.running_mean))))
         first, second = at_layer(

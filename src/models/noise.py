@@ -25,8 +25,8 @@ class NoiseShape:
         r_sigma: Standard deviation of the scales about the unit scale.
         per_position: Draw afresh at every pixel (height and width count as batch), not once a
             sample and channel.
-        relative: Multiply the shifts by the unit's standard deviation in the batch, a constant to
-            the gradient.
+        relative: Disturb the unit as standardised over the batch, by its mean and standard
+            deviation there, constants to the gradient.
         redrawn: Draw anew each step and at each pass of an evaluation, not once for all of them.
     """
 
@@ -78,23 +78,25 @@ class Noise(nn.Module):
         """
         if self.off:
             return a
+        if not self.shape.relative:
+            return self._disturbed(a)
+        batch = [dimension for dimension in range(a.dim()) if dimension != 1]
+        std, mean = torch.std_mean(a.detach(), batch, correction=0, keepdim=True)
+        return mean + self._disturbed(a - mean, std)
+
+    def _disturbed(self, a: Tensor, unit: Tensor | None = None) -> Tensor:
+        """Return s * a + m, the shifts in multiples of ``unit``."""
         if self.expected and self.shape.redrawn:
             return a * (1 + (self.shape.n_sigma - 1) / 2)
         a = a.to(torch.promote_types(a.dtype, torch.float32))
         drawn = self._of_units(self._key(), a) if self.expected else self.draw(a)
         scale, shift = (part.to(a.dtype) for part in drawn)
-        if self.shape.relative:
-            batch = [dimension for dimension in range(a.dim()) if dimension != 1]
-            shift = shift * a.detach().std(batch, correction=0, keepdim=True)
-        return torch.addcmul(shift, a, scale)
+        return torch.addcmul(shift if unit is None else shift * unit, a, scale)
 
     @torch.inference_mode(False)  # buffers made in an evaluation must serve in training too
     @torch.no_grad()
     def draw(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (s, m), float32, for activations like a; kept until step or layout changes.
-
-        Where it is ``relative``, m is in units of the standard deviation.
-        """
+        """Return (s, m), float32, for activations like a; kept until step or layout changes."""
         key = self._key()
         wanted = (key, a.shape, a.stride(), a.device)
         if self._drawn != wanted:

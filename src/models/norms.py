@@ -18,7 +18,7 @@ class OverBatch(nn.Module):
     batch). Training gives ``(x - mean) / sqrt(square + eps)`` of the batch, scaled by gamma and
     shifted by beta; inference uses moving averages instead. All is computed in the precision of
     the running statistics and returned in that of the input, and every derivative is exact under
-    ``torch.func``.
+    ``torch.func``. With ``detached`` set, no gradient passes through the statistics.
     """
 
     scale: str  # the name of the running statistic beside the mean
@@ -31,7 +31,7 @@ class OverBatch(nn.Module):
         self, units: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True
     ) -> None:
         super().__init__()
-        self.eps, self.momentum = eps, momentum
+        self.eps, self.momentum, self.detached = eps, momentum, False
         self.weight = nn.Parameter(torch.ones(units)) if affine else None
         self.bias = nn.Parameter(torch.zeros(units)) if affine else None
         self.register_buffer("running_mean", torch.zeros(units))
@@ -45,6 +45,8 @@ class OverBatch(nn.Module):
             mean = x.mean(_batch(x))
             square, tracked = self.square(x, mean)
             self._track(mean.detach(), tracked.detach())
+            if self.detached:
+                mean, square = mean.detach(), square.detach()
         else:
             mean, square = self.running_mean, self.running_square()
         y = (x - _wide(mean, x)) * _wide((square + self.eps).rsqrt(), x)
@@ -180,13 +182,16 @@ def make_norm(
         affine: Whether gamma and beta are learned.
     """
     tracking = (units, model.eps, model.momentum, affine)
-    if kind == "batch" and model.batch_norm == "torch":
+    detached = model.statistics == "detached"
+    if kind == "batch" and model.batch_norm == "torch" and not detached:
         return (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(*tracking)
-    if kind == "batch":
-        return BatchNorm(*tracking)
-    if kind in _POWERS:
-        of_samples = model.linf_of == "sample"
-        return LpNorm(_POWERS[kind], *tracking, model.lp_centred, of_samples)
+    if kind == "batch" or kind in _POWERS:
+        readings = (model.lp_centred, model.linf_of == "sample")
+        norm: OverBatch = (
+            LpNorm(_POWERS[kind], *tracking, *readings) if kind in _POWERS else BatchNorm(*tracking)
+        )
+        norm.detached = detached
+        return norm
     if kind == "instance" and spatial:
         return nn.InstanceNorm2d(units, model.eps, affine=affine)
     most = min(model.groups, units // 2) if kind == "group" else 1

@@ -269,6 +269,10 @@ class TestRows:
         assert rows["mean_share"] != pytest.approx(rows["correlation_share"], rel=0.1)
         assert rows["factor"] != pytest.approx(rows["factor_weighted"], rel=0.01)
 
+    def test_theory_is_of_no_norm_whose_statistics_are_constants(self, view, table, monkeypatch):
+        monkeypatch.setattr(view[0].network.norm3, "detached", True, raising=False)
+        assert table("theory", layers=[3], units=2).is_empty()
+
     def test_theory_leaves_dead_units_out(self, view, table):
         seen, _ = view
         bias = seen.before["norm3.bias"].clone()

@@ -149,30 +149,33 @@ class TestRelative:
     A = (3 + 5 * torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0))).double()
 
     @pytest.mark.parametrize("shape", [(72, 4), (8, 4, 3, 3)])
-    def test_shifts_are_in_units_of_the_standard_deviation(self, shape):
+    def test_it_disturbs_each_unit_as_if_standardised(self, shape):
         a = self.A.reshape(shape) * torch.tensor([0.1, 1, 10, 100]).view(4, *[1] * (len(shape) - 2))
         layer = noise(relative=True)
         s, m = layer.draw(a)
         assert torch.equal(m, noise().draw(a)[1])
         over = [d for d in range(len(shape)) if d != 1]
-        spread = (a - a.mean(over, keepdim=True)).square().mean(over, keepdim=True).sqrt()
-        torch.testing.assert_close(layer(a), s * a + m * spread)
+        mean = a.mean(over, keepdim=True)
+        spread = (a - mean).square().mean(over, keepdim=True).sqrt()
+        standard = (a - mean) / spread
+        torch.testing.assert_close(layer(a), mean + spread * (s * standard + m))
 
-    def test_scale_of_the_activations_does_not_matter(self):
+    def test_scale_and_mean_of_the_activations_do_not_matter(self):
         torch.testing.assert_close(
-            noise(relative=True)(20 * self.A), 20 * noise(relative=True)(self.A)
+            noise(relative=True)(20 * self.A + 70), 20 * noise(relative=True)(self.A) + 70
         )
 
-    def test_the_spread_is_a_constant_to_the_gradient(self):
+    def test_mean_and_spread_are_constants_to_the_gradient(self):
         layer, a = noise(relative=True), self.A.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(layer(a).sum(), a)
         assert torch.equal(gradient, layer.draw(a)[0].double())
 
-    def test_a_unit_that_is_the_same_everywhere_is_not_shifted(self):
+    def test_a_unit_that_is_the_same_everywhere_is_left_as_it_is(self):
         a = torch.ones(5, 3)
-        assert torch.equal(noise(relative=True)(a), noise().draw(a)[0])
+        assert torch.equal(noise(relative=True)(a), a)
 
     def test_expected_it_is_the_mean_scale(self):
         layer = noise(relative=True)
         layer.expected = True
-        torch.testing.assert_close(layer(self.A), 1.125 * self.A)
+        mean = self.A.mean((0, 2, 3), keepdim=True)
+        torch.testing.assert_close(layer(self.A), mean + 1.125 * (self.A - mean))

@@ -52,6 +52,19 @@ class TestFactory:
         other = make(kind, "model.lp_centred=true", "model.linf_of=sample")
         assert (other.centred, other.of_samples) == (True, True)
 
+    @pytest.mark.parametrize("kind", ["batch", "l1", "l2", "linf"])
+    def test_detached_statistics_are_the_batch_s_and_constants_to_the_gradient(self, make, kind):
+        whole, norm = make(kind), make(kind, "model.statistics=detached")
+        x = (2 + 3 * draw((4, 8, 5, 5))).requires_grad_()
+        y = norm(x)
+        close(y, whole(x))
+        for buffer, other in zip(norm.buffers(), whole.buffers(), strict=True):
+            close(buffer, other)
+        weights = draw((4, 8, 5, 5))
+        (gradient,) = torch.autograd.grad((y * weights).sum(), x)
+        slope = y / (x - x.mean((0, 2, 3), keepdim=True))  # one number a unit
+        close(gradient, weights * slope)
+
     @pytest.mark.parametrize(
         "units, groups, expected",
         [(64, 32, 32), (512, 32, 32), (16, 32, 8), (4, 32, 2), (1, 32, 1), (7, 32, 1), (9, 8, 3)],

@@ -1,7 +1,7 @@
 """What a run's tables say of it: accuracies, steps, and medians of ratios between two runs."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import polars
 from polars import DataFrame, col
 
-from src.analysis.claims.cells import Cells, Run, pairs
+from src.analysis.claims.cells import Run, pairs
 from src.analysis.claims.result import Component
 from src.analysis.claims.rulebook import rules
 from src.analysis.claims.verdict import Direction, Finding, ratio
@@ -77,15 +77,15 @@ def trains(run: Run, scale: str, accuracy: str) -> bool:
 
 
 def accuracy_error(
-    cells: Cells, accuracy: str = "train_eval/accuracy", differences: int = 1
+    runs: Iterable[Run], accuracy: str = "train_eval/accuracy", differences: int = 1
 ) -> float:
-    """Return the sampling error, in points, of a difference of accuracies (0: of one).
+    """Return the sampling error, in points, of a difference of accuracies of runs (0: of one).
 
     Of so many images as they are taken of, and where it is largest: at one half.
     """
     images: float = rules().images
     if accuracy == "minibatch":
-        images = min(map(_late_images, cells.runs), default=images)
+        images = min(map(_late_images, runs), default=images)
     return POINTS * 0.5 / math.sqrt(images) * ERROR_OF_DIFFERENCE**differences
 
 
@@ -260,6 +260,23 @@ def drifts(
         return median_log_ratio(moved, other, column, ["step", "layer"])
 
     return pairs(first, second, change)
+
+
+def drift_component(
+    label: str,
+    name: str,
+    standard: Mapping[int, Run],
+    other: Mapping[int, Run],
+    site: str,
+    direction: Direction,
+    column: str = "mean",
+) -> Component:
+    """Judge a column of the drift at a site against the standard network's.
+
+    That has one distribution a layer, which enters its non-linearity.
+    """
+    what = f"step-to-step change of {column} over spread, {name} / standard"
+    return ratio(label, what, drifts(standard, "after_noise", other, site, column), direction)
 
 
 def over_training(

@@ -10,6 +10,7 @@ from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import (
     POINTS,
     accuracy_error,
+    drift_component,
     drifts,
     gained,
     log_variance,
@@ -21,7 +22,7 @@ from src.analysis.claims.measures import (
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component, Verdict
 from src.analysis.claims.rulebook import rules
-from src.analysis.claims.verdict import Direction, Finding, component, difference, ratio
+from src.analysis.claims.verdict import Finding, component, difference, ratio
 from src.analysis.statistics import ratio_of_means, steps_ratio
 
 
@@ -100,7 +101,7 @@ def noisy_final(cells: Cells, lr: float, margin: float) -> Finding:
             gained(normalised, noisy, accuracy),
             "equal",
             margin=margin,
-            floor=accuracy_error(cells, accuracy),
+            floor=accuracy_error(cells.runs, accuracy),
         )
 
     each = {"minibatches": "minibatch", "evaluation": "train_eval/accuracy"}
@@ -109,16 +110,19 @@ def noisy_final(cells: Cells, lr: float, margin: float) -> Finding:
 
 @claim
 def noisy_unstable(cells: Cells, lr: float, sites: Sequence[str]) -> Finding:
-    """Compare the step-to-step change of means at each site with the standard network's.
-
-    That has one distribution a layer, which enters its non-linearity.
-    """
-    return _against_standard(cells, lr, sites, "vgg_noisy", "noisy", "greater")
+    """Compare the step-to-step change of means at each site with the standard network's."""
+    standard, noisy = cells.pair("vgg", "vgg_noisy", optim__lr=lr)
+    return Finding(
+        [drift_component(site, "noisy", standard, noisy, site, "greater") for site in sites]
+    )
 
 
 def stable_distributions(cells: Cells, lr: float, sites: Sequence[str]) -> Finding:
     """Compare BatchNorm's step-to-step change of means at each site with the standard network's."""
-    return _against_standard(cells, lr, sites, "vgg_bn", "BatchNorm", "less")
+    standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
+    return Finding(
+        [drift_component(site, "BatchNorm", standard, normalised, site, "less") for site in sites]
+    )
 
 
 claim(stable_distributions, "stable_distributions", "stable_on_same_images")
@@ -130,20 +134,6 @@ def noise_unsettles(cells: Cells, lr: float) -> Finding:
     site, (normalised, noisy) = "before_norm", cells.pair("vgg_bn", "vgg_noisy", optim__lr=lr)
     what = "step-to-step change of mean over spread before the norm, noisy / BatchNorm"
     return Finding([ratio("", what, drifts(normalised, site, noisy, site), "greater")])
-
-
-def _against_standard(
-    cells: Cells, lr: float, sites: Sequence[str], model: str, name: str, direction: Direction
-) -> Finding:
-    """Compare a variant at each site with what enters the standard network's non-linearity."""
-    standard, other = cells.pair("vgg", model, optim__lr=lr)
-    what = f"step-to-step change of mean over spread, {name} / standard"
-    return Finding(
-        [
-            ratio(site, what, drifts(standard, "after_noise", other, site), direction)
-            for site in sites
-        ]
-    )
 
 
 @claim
@@ -167,5 +157,5 @@ def _stops(
         return POINTS * (train_accuracy(with_it) - stopped) if trained else math.nan
 
     what = f"final training accuracy with the noise - {stopped:.0%}, points"
-    floor = accuracy_error(cells, differences=0)
+    floor = accuracy_error(cells.runs, differences=0)
     return Finding([difference("", what, pairs(standard, noisy, beyond), "less", floor=floor)])

@@ -28,7 +28,7 @@ def regularises(cells: Cells, lr: float) -> Finding:
         "test accuracy at equal training accuracy, BatchNorm - standard, points",
         pairs(standard, normalised, _at_equal_training),
         "greater",
-        floor=accuracy_error(cells),
+        floor=accuracy_error(cells.runs),
     )
     return Finding([found])
 
@@ -64,7 +64,7 @@ def regularisation_gain(cells: Cells, lr: float, overfitting: float) -> Finding:
                 for m in ("vgg", "vgg_bn")
             )
             gains = {s: normalised[s] - standard[s] for s in standard if s in normalised}
-            error = accuracy_error(cells, differences=2)
+            error = accuracy_error(cells.runs, differences=2)
             part = difference(f"{name} {value:g}", what, gains, "less", floor=error)
             if gains and not part.seeds:  # runs that are there and cannot tell are not missing
                 label = f"{part.label} (no pair trains, and overfits without)"

@@ -14,7 +14,7 @@ from src.analysis.claims.measures import (
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
 from src.analysis.claims.rulebook import rules
-from src.analysis.claims.verdict import Finding, difference
+from src.analysis.claims.verdict import Direction, Finding, difference
 
 
 @claim
@@ -48,21 +48,22 @@ def _faster(
 @claim
 def trains_at_half(cells: Cells, lr: float) -> Finding:
     """Compare test accuracies at a rate too high for the standard network; tell who trains."""
+    least = rules().trains[cells.scale]
     standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
     gained = pairs(
         standard, normalised, lambda a, b: POINTS * (test_accuracy(b) - test_accuracy(a))
     )
     return Finding(
         [
-            beyond_training("BatchNorm trains", cells, "vgg_bn", "greater", optim__lr=lr),
-            beyond_training("the standard network does not", cells, "vgg", "less", optim__lr=lr),
+            beyond("BatchNorm trains", cells, "vgg_bn", "greater", least, optim__lr=lr),
+            beyond("the standard network does not", cells, "vgg", "less", least, optim__lr=lr),
         ],
         headline=difference(
             "",
             "test accuracy, BatchNorm - standard, points",
             gained,
             "greater",
-            floor=accuracy_error(cells),
+            floor=accuracy_error(cells.runs),
         ),
     )
 
@@ -70,17 +71,17 @@ def trains_at_half(cells: Cells, lr: float) -> Finding:
 @claim
 def saturating_trains(cells: Cells, activations: Sequence[str], lr: float) -> Finding:
     """Tell whether BatchNorm trains with each saturating non-linearity, and better with it."""
-    parts, accuracy = [], cells.measured["accuracy"]
+    parts, accuracy, least = [], cells.measured["accuracy"], rules().trains[cells.scale]
     for activation in activations:
         at = {"optim.lr": lr, "model.activation": activation}
         parts += [
-            beyond_training(f"{activation}: BatchNorm trains", cells, "vgg_bn", "greater", **at),
+            beyond(f"{activation}: BatchNorm trains", cells, "vgg_bn", "greater", least, **at),
             difference(
                 f"{activation}: against the standard network",
                 "final training accuracy, BatchNorm - standard, points",
                 gained(*cells.pair("vgg", "vgg_bn", **at), accuracy),
                 "greater",
-                floor=accuracy_error(cells, accuracy),
+                floor=accuracy_error(cells.runs, accuracy),
             ),
         ]
     return Finding(parts)
@@ -89,45 +90,56 @@ def saturating_trains(cells: Cells, activations: Sequence[str], lr: float) -> Fi
 @claim
 def every_batch_size(cells: Cells, lr: float, sizes: Sequence[int]) -> Finding:
     """Compare final training accuracies at each batch size."""
-    accuracy = cells.measured["accuracy"]
-    return Finding(
-        [
+    parts, accuracy = [], cells.measured["accuracy"]
+    for size in sizes:
+        nets = standard, normalised = cells.pair(
+            "vgg", "vgg_bn", optim__lr=lr, data__batch_size=size
+        )
+        parts.append(
             difference(
                 f"batches of {size}",
                 "final training accuracy, BatchNorm - standard, points",
-                gained(*cells.pair("vgg", "vgg_bn", optim__lr=lr, data__batch_size=size), accuracy),
+                gained(*nets, accuracy),
                 "greater",
-                floor=accuracy_error(cells, accuracy),
+                floor=accuracy_error([*standard.values(), *normalised.values()], accuracy),
             )
-            for size in sizes
-        ]
-    )
+        )
+    return Finding(parts)
 
 
 @claim
-def constant_statistics(cells: Cells, lrs: Sequence[float]) -> Finding:
-    """Tell whether BatchNorm trains when its statistics are constants of each step."""
-    running = {"model.statistics": "running"}
+def constant_statistics(
+    cells: Cells, lrs: Sequence[float], statistics: Sequence[str], stopped: float
+) -> Finding:
+    """Tell whether BatchNorm trains when its statistics are constants to the gradient."""
     return Finding(
         [
-            beyond_training(f"LR {lr:g}", cells, "vgg_bn", "less", optim__lr=lr, **running)
+            beyond(
+                f"{kind}, LR {lr:g}",
+                cells,
+                "vgg_bn",
+                "less",
+                stopped,
+                optim__lr=lr,
+                model__statistics=kind,
+            )
+            for kind in statistics
             for lr in lrs
         ]
     )
 
 
-def beyond_training(
-    label: str, cells: Cells, model: str, direction: str, **axes: object
+def beyond(
+    label: str, cells: Cells, model: str, direction: Direction, than: float, **axes: object
 ) -> Component:
-    """Judge a variant's final training accuracy against what counts as training."""
-    least = rules().trains[cells.scale]
+    """Judge a variant's final training accuracy against a fixed one."""
     accuracies = {
         s: train_accuracy(r, **cells.measured) for s, r in cells.of(model, **axes).items()
     }
     return difference(
         label,
-        f"final training accuracy - {least:.0%}, points",
-        {seed: POINTS * (accuracy - least) for seed, accuracy in accuracies.items()},
-        "greater" if direction == "greater" else "less",
-        floor=accuracy_error(cells, differences=0, **cells.measured),
+        f"final training accuracy - {than:.0%}, points",
+        {seed: POINTS * (accuracy - than) for seed, accuracy in accuracies.items()},
+        direction,
+        floor=accuracy_error(cells.runs, differences=0, **cells.measured),
     )

@@ -38,7 +38,9 @@ def _controls(table: DataFrame) -> tuple[list[str], polars.Expr]:
     start = col("init.name").str.replace_all("_", " ")
     name = polars.concat_str(
         col("model.name").replace_strict({m: style.look(m).name for m in table["model.name"]}),
-        polars.when(col("model.statistics") != "batch").then(polars.lit(", constant statistics")),
+        polars.when(col("model.statistics") != "batch").then(
+            polars.lit(", ") + col("model.statistics")
+        ),
         polars.when(start != "glorot normal").then(polars.lit(" from ") + start),
         polars.when(col("noise.relative")).then(polars.lit(", relative")),
         ignore_nulls=True,
@@ -149,11 +151,11 @@ FIGURES = (
         "What of BatchNorm is needed",
         "ours, on Ioffe & Szegedy 2015, Sec. 2",
         "controls",
-        _TEXT + "Constant statistics: BatchNorm whose statistics no gradient passes through. Unit "
-        "variance: the standard network whose activations have it before the first step, and "
-        "nothing after. Layer, group and instance norm: statistics within one image. Relative "
-        "noise: in proportion to the spread of what it is added to. To see: what of BatchNorm's "
-        "gain is left in each.",
+        _TEXT + "Detached: BatchNorm by its batch's statistics, through which no gradient passes; "
+        "running: by running averages, constants of each step. Unit variance: the standard network "
+        "whose activations have it before the first step, and nothing after. Layer, group and "
+        "instance norm: statistics within one image. Relative noise: on activations as if "
+        "standardised. To see: what of BatchNorm's gain is left in each.",
         _gather_controls,
         draw,
         told,

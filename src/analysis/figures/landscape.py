@@ -217,7 +217,7 @@ _SMALLEST = (
 )
 _VGG_LP, _DLN_LP = (_models(n, "bn", "l1", "l2", "linf") for n in ("vgg", "dln"))
 _ACCURACY = Panel("training accuracy (%)", "train/accuracy", {})
-_BATCH_INDEPENDENT = _models("vgg", "bn", "layer", "group", "instance")
+_VGG_WITHIN_IMAGES = _models("vgg", "bn", "layer", "group", "instance")
 FIGURES: Sequence[Figure] = (
     _figure(
         "fig4_landscape",
@@ -283,11 +283,12 @@ FIGURES: Sequence[Figure] = (
         "The landscape of VGG under batch-independent norms",
         "ours, after Santurkar et al. 2018, Fig. 12",
         "controls",
-        Design(_BATCH_INDEPENDENT, 0.1, (0.5, 4), {}, _ACCURACY, nats=True),
+        Design(_VGG_WITHIN_IMAGES, 0.1, (0.5, 4), {}, _ACCURACY, nats=True),
         "As Fig. 12, for norms that take their statistics within one image: layer, group and "
         "instance norm; a row a network, each beside BatchNorm, a column of one scale. To see: "
-        "whether those that train as fast are as smooth. Bands: each edge the median over seeds. "
-        "No paper has this figure. " + _EDGE + _SMALLEST + WINDOWS,
+        "whether those that train as fast are as smooth. Instance norm has statistics of four "
+        "values in the last stage. Bands: each edge the median over seeds. No paper has this "
+        "figure. " + _EDGE + _SMALLEST + WINDOWS,
     ),
     _figure(
         "fig13_landscape_lp_dln",

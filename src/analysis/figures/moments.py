@@ -12,6 +12,8 @@ from src.analysis.figures.select import Selection
 from src.analysis.figures.training import cells, chosen, legend, points, told
 
 LAYERS = (2, 9, 13)
+_NORMALISED = ["vgg_bn", "vgg_noisy"]
+_BATCH_INDEPENDENT = ["vgg_layer", "vgg_group", "vgg_instance"]
 _KEYS = ("run", "variant", "lr", "layer", "unit")
 _SITES = {  # of all layers: where, and what of a distribution
     "mean, before the norm": ("before_norm", "mean"),
@@ -81,10 +83,12 @@ def over_spread(rows: DataFrame) -> DataFrame:
     return polars.concat(parts)
 
 
-def _units(source: Source, models: list[str], batch: str) -> tuple[Selection, DataFrame] | None:
-    """Return the runs of some variants and the moments of their units over a kind of batch."""
+def _units(
+    source: Source, models: list[str], own: list[str], batch: str
+) -> tuple[Selection, DataFrame] | None:
+    """Return the runs of some variants, if one of their own is there, and their units' moments."""
     at = {"probes.activations.batch": batch}
-    selection = chosen(source, cells(models, [0.1]), models[2:] or models[1:], at)
+    selection = chosen(source, cells(models, [0.1]), own, at)
     if selection is None:
         return None
     columns = ["step", "layer", "site", "unit", "mean", "variance"]
@@ -93,7 +97,7 @@ def _units(source: Source, models: list[str], batch: str) -> tuple[Selection, Da
 
 
 def _gather(source: Source) -> Gathered | None:
-    found = _units(source, ["vgg", "vgg_bn", "vgg_noisy"], "training")
+    found = _units(source, ["vgg", *_NORMALISED], _NORMALISED, "training")
     if found is None:
         return None
     selection, rows = found
@@ -103,8 +107,10 @@ def _gather(source: Source) -> Gathered | None:
     return Gathered(selection, curves.together(points(part, selection) for part in parts))
 
 
-def _gather_over_spread(source: Source, models: list[str], batch: str) -> Gathered | None:
-    found = _units(source, models, batch)
+def _gather_over_spread(
+    source: Source, models: list[str], own: list[str], batch: str
+) -> Gathered | None:
+    found = _units(source, models, own, batch)
     if found is None:
         return None
     selection, rows = found
@@ -175,7 +181,7 @@ FIGURES = (
         "standard network has one distribution a layer, the one that enters its non-linearity, "
         "and stands with it in each panel. To see: whether BatchNorm still moves less before the "
         "norm. Line and band: median and range over seeds. No paper has this figure.",
-        lambda source: _gather_over_spread(source, ["vgg", "vgg_bn"], "fixed"),
+        lambda source: _gather_over_spread(source, ["vgg", "vgg_bn"], ["vgg_bn"], "fixed"),
         draw,
         _told,
     ),
@@ -185,11 +191,11 @@ FIGURES = (
         "ours, after Santurkar et al. 2018, Fig. 8",
         "controls",
         "As the first row of Fig. 8, for norms that take their statistics within one image: layer, "
-        "group and instance norm. To see: whether those that train as fast as BatchNorm steady "
-        "the distributions of single units over a batch, which they do not normalise. Line and "
-        "band: median and range over seeds. No paper has this figure.",
+        "group and instance norm, which fix no unit's mean over a batch but instance norm's in the "
+        "convolutions. To see: whether those that train as fast as BatchNorm steady distributions, "
+        "too. Line and band: median and range over seeds. No paper has this figure.",
         lambda source: _gather_over_spread(
-            source, ["vgg", "vgg_bn", "vgg_layer", "vgg_group", "vgg_instance"], "training"
+            source, ["vgg", "vgg_bn", *_BATCH_INDEPENDENT], _BATCH_INDEPENDENT, "training"
         ),
         draw,
         _told,

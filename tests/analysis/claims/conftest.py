@@ -21,7 +21,7 @@ from src.runs.tables import COLUMNS
 STEPS = 3000
 CONFIG: dict[str, Any] = {
     "model": {"name": "vgg", "depth": 16, "width": 0.25, "head": 512, "activation": "relu"}
-    | {"dropout": 0.0, "affine": True},
+    | {"dropout": 0.0, "affine": True, "statistics": "batch"},
     "noise": {"n_mu": 0.5, "placement": "after_affine"},
     "init": {"name": "glorot_normal", "gain": 1.0},
     "data": {"name": "cifar10", "root": "data", "batch_size": 128},

@@ -43,7 +43,7 @@ def test_a_control_is_a_row_of_its_own_named_by_what_it_changes(run, tmp_path: P
         ("vgg", "init.name", "glorot_normal"): "standard",
         ("vgg", "init.name", "unit_variance"): "standard from unit variance",
         ("vgg_bn", "model.statistics", "batch"): "BatchNorm",
-        ("vgg_bn", "model.statistics", "running"): "BatchNorm, constant statistics",
+        ("vgg_bn", "model.statistics", "running"): "BatchNorm, running",
         ("vgg_plain_noisy", "noise.relative", True): "noise alone, relative",
         ("vgg_group", "noise.relative", False): "group norm",
     }
@@ -57,4 +57,4 @@ def test_a_control_is_a_row_of_its_own_named_by_what_it_changes(run, tmp_path: P
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(cells.values())
     offsets = {round(line.get_ydata()[0] % 1, 3) for line in figure.axes[0].lines[:-1]}
     assert offsets == {0.0}  # one dot a row, on its line
-    assert "BatchNorm, constant statistics: 30, 26, " in dots.told(data)
+    assert "BatchNorm, running: 30, 26, " in dots.told(data)
