@@ -174,12 +174,16 @@ def leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def numbers(claim: Result, part: str, seed: str) -> list[str]:
-    """What a page may give of a claim, of a part or reading of it, of one seed."""
-    if reading := next((r for r in claim.readings if part and r.reading == part), None):
+    """What a page may give of a claim, of a part or reading of it, of a reading's part, by seed."""
+    named, _, label = part.partition(": ")
+    reading = next((r for r in claim.readings if part and r.reading == named), None)
+    if reading and not label:
         return [words.effect(reading), words.interval(reading)]
-    labelled = [c for c in claim.components if c.label == part]
-    named = labelled or [c for c in claim.components if c.label.startswith(part)]
-    (told,) = named if part else [claim]
+    components, label = (reading.components, label) if reading else (claim.components, part)
+    labelled = [c for c in components if c.label == label]
+    (told,) = (
+        (labelled or [c for c in components if c.label.startswith(label)]) if part else [claim]
+    )
     if seed:
         return [words.number(told.values[int(seed)])]
     return [words.effect(told), words.interval(told)]
