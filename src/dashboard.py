@@ -71,9 +71,11 @@ SECTIONS: dict[str, list[Plot]] = {
     "fig3_ics_vgg": _SHIFT,
     "fig3_ics_dln": _SHIFT,
     "fig3_he": _SHIFT,
+    "fig3_own": _SHIFT + _RELATIVE_SHIFT,
     "fig3_relative": _RELATIVE_SHIFT,
     "fig4_landscape": _ALONG,
     "fig4_he": _ALONG,
+    "fig4_own": _ALONG,
     "fig4_relative": _RELATIVE,
     "fig5_lp_vgg": _ACCURACY,
     "fig5_lp_dln": [_ACCURACY[2]],
@@ -93,6 +95,10 @@ SECTIONS: dict[str, list[Plot]] = {
     "noise_sensitivity": _ACCURACY[:2],
     "regularisation": _ACCURACY[:2],
     "saturating": _ACCURACY[:2],
+    "batch_size": _ACCURACY[:2],
+    "controls": _ACCURACY[:2],
+    "batch_independent_landscape": _ALONG,
+    "batch_independent_moments": _UNITS[:2],
     "theory": _THEORY,
 }
 # Runs that agree in these are one curve, with the range of its seeds.

@@ -58,6 +58,7 @@ def test_the_sweeps_are_those_of_the_argument():
         "confounds",
         "equal_loss",
         "fixed_batch",
+        "own_initialisation",
     }
 
 
@@ -119,9 +120,9 @@ class TestProbes:
     @pytest.mark.parametrize(
         "probe, sweeps",
         [
-            ("ics", ["fig3_ics_vgg", "fig3_ics_dln", "equal_loss"]),
+            ("ics", ["fig3_ics_vgg", "fig3_ics_dln", "equal_loss", "own_initialisation"]),
             ("landscape", ["fig4_landscape", "fig5_lp_vgg", "fig10_landscape_dln", "confounds"]),
-            ("landscape", ["equal_loss"]),
+            ("landscape", ["equal_loss", "own_initialisation", "controls"]),
             ("activations", ["fig1_training", "fig2_noise", "fig5_lp_vgg", "fig8_moments"]),
             ("activations", ["fixed_batch"]),
             ("theory", ["fig4_landscape"]),

@@ -80,6 +80,7 @@ class Noise(nn.Module):
             return a
         if not self.shape.relative:
             return self._disturbed(a)
+        a = a.to(torch.promote_types(a.dtype, torch.float32))
         batch = [dimension for dimension in range(a.dim()) if dimension != 1]
         std, mean = torch.std_mean(a.detach(), batch, correction=0, keepdim=True)
         return mean + self._disturbed(a - mean, std)

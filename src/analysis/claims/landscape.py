@@ -14,6 +14,7 @@ from src.analysis.claims.measures import (
     at_equal_loss,
     median_log_ratio,
     over_training,
+    own_initialisation,
 )
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
@@ -109,6 +110,13 @@ def landscape_dln(cells: Cells, lr: float, steps: Steps) -> Finding:
 
 
 @claim
+def landscape_own_initialisation(cells: Cells, lr: float, steps: Steps) -> Finding:
+    """Compare all three, the standard network from He's initialisation, BatchNorm from Glorot's."""
+    nets = own_initialisation(cells, lr)
+    return Finding([compared(cells, column, *nets, steps) for column in PANELS])
+
+
+@claim
 def batch_independent_smooth(
     cells: Cells, norms: Sequence[str], lr: float, steps: Steps
 ) -> Finding:
@@ -196,12 +204,13 @@ def compared(
         label: Which part of the claim it is, where that is not told by the column's name.
         between: What the ratio is of.
     """
+    label = label or _NAMES[column]
 
     def gap(a: Run, b: Run) -> float:
         return _gap(column, a, b, cells.measured, steps, window, equal)
 
-    what = f"{_NAMES[column]}, {between}" if label else between
-    return ratio(label or _NAMES[column], what, pairs(first, second, gap), "less")
+    what = between if _NAMES[column] in label else f"{_NAMES[column]}, {between}"
+    return ratio(label, what, pairs(first, second, gap), "less")
 
 
 def _gap(

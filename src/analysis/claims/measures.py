@@ -9,7 +9,7 @@ from typing import NamedTuple
 import polars
 from polars import DataFrame, col
 
-from src.analysis.claims.cells import Run, pairs
+from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.result import Component
 from src.analysis.claims.rulebook import rules
 from src.analysis.claims.verdict import Direction, Finding, ratio
@@ -17,6 +17,7 @@ from src.analysis.drift import drift
 from src.analysis.losses import smoothed
 from src.analysis.statistics import first_reached, steps_ratio
 
+Nets = tuple[Mapping[int, Run], Mapping[int, Run]]  # the standard network's runs and BatchNorm's
 Window = tuple[float, float]  # of training, in fractions of its steps
 WHOLE: Window = (0.0, math.inf)
 LATE = 0.9  # the last tenth of training begins
@@ -45,6 +46,14 @@ def _final(run: Run, name: str) -> float:
         return rules().chance
     values = run.metric(name)["value"]
     return values[-1] if len(values) else math.nan
+
+
+def own_initialisation(cells: Cells, lr: float) -> Nets:
+    """Return the standard network's runs from He's initialisation, BatchNorm's from Glorot's."""
+    return (
+        cells.of("vgg", optim__lr=lr, init__name="he_normal"),
+        cells.of("vgg_bn", optim__lr=lr, init__name="glorot_normal"),
+    )
 
 
 def late_accuracy(run: Run) -> float:

@@ -46,7 +46,7 @@ def noise_tolerance(cells: Cells, lr: float, strengths: int, within: float) -> F
     whole = {
         seed: (largest(_rates(plain), a), largest(_rates(noisy), b))
         for seed, plain, noisy in both
-        if all(seed in runs for runs in without)
+        if all(seed in runs and _trains(runs[seed], cells) for runs in without)
         and (a := borne(plain, without[0][seed])) | (b := borne(noisy, without[1][seed]))
     }
     what = "ratio of the strongest noises {}, BatchNorm / standard"

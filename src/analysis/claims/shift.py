@@ -10,10 +10,12 @@ from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import (
     WHOLE,
     EqualLoss,
+    Nets,
     Window,
     at_equal_loss,
     median_difference,
     median_log_ratio,
+    own_initialisation,
 )
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
@@ -43,8 +45,24 @@ def shift_vgg_cosine(cells: Cells, lrs: Sequence[float], margin: float) -> Findi
 @claim
 def shift_dln(cells: Cells, lrs: Sequence[float], margin: float, cosine_margin: float) -> Finding:
     """Compare both in the deep linear network."""
-    lengths = [_change(cells, "l2", lr, margin, family="dln") for lr in lrs]
-    turns = [_change(cells, "cosine", lr, cosine_margin, family="dln") for lr in lrs]
+    nets = {lr: cells.pair("dln", "dln_bn", optim__lr=lr) for lr in lrs}
+    lengths = [_change(cells, "l2", lr, margin, nets=nets[lr]) for lr in lrs]
+    turns = [_change(cells, "cosine", lr, cosine_margin, nets=nets[lr]) for lr in lrs]
+    return Finding([*lengths, *turns])
+
+
+@claim
+def shift_own_initialisation(
+    cells: Cells, lrs: Sequence[float], margin: float, cosine_margin: float
+) -> Finding:
+    """Compare all three, the standard network from He's initialisation, BatchNorm from Glorot's."""
+    nets = {lr: own_initialisation(cells, lr) for lr in lrs}
+    lengths = [
+        _change(cells, column, lr, margin, nets=nets[lr])
+        for column in ("l2", "relative")
+        for lr in lrs
+    ]
+    turns = [_change(cells, "cosine", lr, cosine_margin, nets=nets[lr]) for lr in lrs]
     return Finding([*lengths, *turns])
 
 
@@ -91,10 +109,13 @@ def _change(
     lr: float,
     margin: float,
     window: Window = WHOLE,
-    family: str = "vgg",
     equal: EqualLoss | None = None,
+    nets: Nets | None = None,
 ) -> Component:
-    """Judge a column: the ratio of lengths, or the difference of cosines, nearer to 1 if less."""
+    """Judge a column: the ratio of lengths, or the difference of cosines, nearer to 1 if less.
+
+    ``nets``: the standard network's runs and BatchNorm's; default: VGG's.
+    """
     turn = column == "cosine"
     between = median_difference if turn else median_log_ratio
 
@@ -104,7 +125,7 @@ def _change(
             second = at_equal_loss(a, first, b, second, equal)
         return between(first, second, column, _AT)
 
-    values = pairs(*cells.pair(family, f"{family}_bn", optim__lr=lr), change)
+    values = pairs(*(nets or cells.pair("vgg", "vgg_bn", optim__lr=lr)), change)
     label = f"{column} at LR {lr:g}{_told(window)}"
     met = "" if equal is None else " at equal training loss"
     if turn:

@@ -14,6 +14,7 @@ from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.select import Selection
 from src.analysis.figures.training import (
     WINDOWS,
+    Also,
     Panel,
     cells,
     chosen,
@@ -24,6 +25,7 @@ from src.analysis.figures.training import (
 )
 
 FROM_HE = {"init.name": "he_normal"}
+OWN = {"init.name": {"vgg": "he_normal", "vgg_bn": "glorot_normal"}}
 LOSS, GRADIENT, BETA = "loss along the gradient", "gradient predictiveness", "effective beta"
 
 
@@ -48,7 +50,7 @@ class Design(NamedTuple):
     progress: Panel | None
     metric: str = "euclidean"
     nats: bool = False
-    also: Mapping[str, str] | None = None
+    also: Also | None = None
 
 
 def extremes(rows: DataFrame) -> DataFrame:
@@ -242,6 +244,17 @@ FIGURES: Sequence[Figure] = (
         "As Fig. 4, from He's initialisation, which is made for ReLU; Glorot's, the paper's, is "
         "smaller, and the standard network stays at chance for some hundred steps. To see: "
         "whether BatchNorm is the smoother here, too, and from when on. No paper has this figure. "
+        "Bands: from the least to the greatest over the step sizes, each edge the median over "
+        "seeds; beta: median and range over seeds. " + _NATS,
+    ),
+    _figure(
+        "fig4_own",
+        "The landscape of VGG along the gradient, the standard network from He's initialisation",
+        "ours, after Santurkar et al. 2018, Fig. 4",
+        "own_initialisation",
+        Design(_models("vgg", "bn"), 0.1, (0.5, 4), {}, None, nats=True, also=OWN),
+        "As Fig. 4, the standard network from He's initialisation, BatchNorm from Glorot's, the "
+        "paper's. To see: whether BatchNorm is the smoother here, too. No paper has this figure. "
         "Bands: from the least to the greatest over the step sizes, each edge the median over "
         "seeds; beta: median and range over seeds. " + _NATS,
     ),

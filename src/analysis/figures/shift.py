@@ -1,7 +1,7 @@
 """Internal covariate shift over training: Santurkar et al. Fig. 3."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import matplotlib.figure
@@ -10,10 +10,11 @@ from polars import DataFrame, col
 
 from src.analysis.figures import curves, style
 from src.analysis.figures.figure import Figure, Gathered, Source
-from src.analysis.figures.landscape import FROM_HE
+from src.analysis.figures.landscape import FROM_HE, OWN
 from src.analysis.figures.select import Selection
 from src.analysis.figures.training import (
     WINDOWS,
+    Also,
     Panel,
     cells,
     chosen,
@@ -49,7 +50,7 @@ class Design(NamedTuple):
     papers: dict[float, str]
     prefix: str
     quantities: Sequence[str] = ("l2", "cosine")
-    also: Mapping[str, str] | None = None
+    also: Also | None = None
 
     @property
     def models(self) -> dict[str, str]:
@@ -198,6 +199,17 @@ FIGURES = (
         "BatchNorm's shift is larger here, too. No paper has this figure. Line and band: median "
         "and range over seeds. " + WINDOWS,
         sweep="fig3_ics_vgg",
+    ),
+    _figure(
+        "fig3_own",
+        "Internal covariate shift in VGG, the standard network from He's initialisation",
+        "ours, after Santurkar et al. 2018, Fig. 3a",
+        _VGG._replace(papers={}, prefix="", also=OWN, quantities=("l2", "relative", "cosine")),
+        "As Fig. 3a, the standard network from He's initialisation, BatchNorm from Glorot's, the "
+        "paper's: from He's its weights would be longer, and its gradients and steps shorter for "
+        "them. To see: whether BatchNorm's shift is lower here, too. No paper has this figure. "
+        "Line and band: median and range over seeds. " + WINDOWS,
+        sweep="own_initialisation",
     ),
     _figure(
         "fig3_relative",

@@ -26,8 +26,9 @@ class Look(NamedTuple):
     marker: str
 
 
-# Colours of Okabe & Ito (2008), for batch-independent norms of Tol (2021), which differ for every
-# common kind of colour vision; the network before the underscore (vgg, dln, mlp) changes none.
+# Colours of Okabe & Ito (2008), which differ for every common kind of colour vision, and for
+# batch-independent norms of Tol (2021), which may need their markers; the network before the
+# underscore (vgg, dln, mlp) changes none.
 _LOOKS = {
     "": Look("standard", "#0072B2", "o"),
     "bn": Look("BatchNorm", "#D55E00", "s"),

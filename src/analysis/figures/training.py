@@ -12,6 +12,7 @@ from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.select import Selection, select
 
 Cells = Sequence[tuple[str, float]]
+Also = Mapping[str, str | Mapping[str, str]]  # settings, of all or by variant
 
 
 class Panel(NamedTuple):
@@ -36,7 +37,7 @@ def chosen(
     source: Source,
     wanted: Cells,
     own: Sequence[str] = (),
-    also: Mapping[str, str] | None = None,
+    also: Also | None = None,
 ) -> Selection | None:
     """Return the runs of some variants and learning rates that share one setting.
 
@@ -44,9 +45,12 @@ def chosen(
         source: The runs.
         wanted: The variants and rates.
         own: The variants without any of which there is nothing to show.
-        also: What else they all have.
+        also: What else they have, all of them or by variant.
     """
-    cells = [{"model.name": model, "optim.lr": lr, **(also or {})} for model, lr in wanted]
+    cells = []
+    for model, lr in wanted:
+        others = {k: v if isinstance(v, str) else v[model] for k, v in (also or {}).items()}
+        cells.append({"model.name": model, "optim.lr": lr, **others})
     selection = select(source.runs.table, cells)
     if selection and own and not selection.runs["model.name"].is_in(list(own)).any():
         return None

@@ -235,3 +235,23 @@ def test_batch_independent_norms(folder, compared, sizes, verdict):
     assert result.verdict == verdict and len(result.components) == 6
     found = {part.label: part.effect for part in result.components}
     assert found["group: width of the loss band"] == pytest.approx(sizes[1], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("size", "verdict"), [(0.3, "supported"), (3, "contradicted"), (1, "inconclusive")]
+)
+def test_the_standard_network_alone_from_he_s_initialisation(folder, size, verdict):
+    for seed in folder.seeds:
+        for model, init, gap in (
+            ("vgg", "he_normal", 1.0),
+            ("vgg_bn", "glorot_normal", size),
+            ("vgg", "glorot_normal", 50.0),
+            ("vgg_bn", "he_normal", 0.02),
+        ):
+            w = gap * folder.wobble(seed if model == "vgg_bn" else 2)
+            tables = {"landscape": folder.landscape(STEPS, w, w)}
+            folder.write(model, seed, tables, sweep="own_initialisation", init__name=init)
+    result = folder.judged("landscape_own_initialisation")
+    assert result.verdict == verdict and result.runs == 10
+    for part in result.components:
+        assert part.effect == pytest.approx(size, rel=0.01)

@@ -46,8 +46,8 @@ def test_the_strongest_noise_borne(folder, standard, normalised, verdict, effect
         minibatches = folder.metric("train/accuracy", late, [accuracy] * len(late))
         folder.write(model, seed, {"metrics": minibatches}, sweep="noise_sensitivity", **setting)
 
-    for seed in folder.seeds:
-        write("vgg", seed, 0.6)
+    for seed in range(6):
+        write("vgg", seed, 0.6 if seed < 5 else 0.15)  # one that does not train bears anything
         write("vgg_bn", seed, 0.85)
         for model, finals in (("vgg_plain_noisy", standard), ("vgg_noisy", normalised)):
             write(model, seed, 0.1, noise__r_mu=0.0)  # another shape
@@ -55,7 +55,7 @@ def test_the_strongest_noise_borne(folder, standard, normalised, verdict, effect
                 write(model, seed, accuracy, noise__strength=strength)
                 write(model, seed, 0.1, noise__strength=strength, optim__lr=0.5)
     result = folder.judged("noise_tolerance")
-    assert result.verdict == verdict
+    assert result.verdict == verdict and result.seeds == (0 if effect is None else 5)
     assert result.effect == (effect and pytest.approx(effect, rel=1e-4))
 
 

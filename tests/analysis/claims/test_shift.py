@@ -214,3 +214,28 @@ class TestDeepLinear:
                     folder.write(model, seed, {"ics": ics}, sweep="fig3_ics_dln", optim__lr=lr)
         result = folder.judged("shift_dln")
         assert result.verdict == verdict and len(result.components) == 4
+
+
+@pytest.mark.parametrize(
+    ("size", "cosine", "verdict"),
+    [(0.6, 0.8, "contradicted"), (2.0, 0.2, "supported"), (2.0, 0.8, "mixed")],
+)
+def test_the_standard_network_alone_from_he_s_initialisation(folder, size, cosine, verdict):
+    for seed in folder.seeds:
+        for model, init, (length, turn) in (
+            ("vgg", "he_normal", (1.0, 0.5)),
+            ("vgg_bn", "glorot_normal", (size, cosine)),
+            ("vgg", "glorot_normal", (30.0, 0.0)),
+            ("vgg_bn", "he_normal", (0.03, 1.0)),
+        ):
+            wobble = folder.wobble(seed if model == "vgg_bn" else 2)
+            ics = {
+                **{"step": [0, 100, 200], "layer": [2, 2, 2], "cosine": [turn * wobble] * 3},
+                **{"l2": [length * wobble] * 3, "relative": [2 * length * wobble] * 3},
+            }
+            for lr in (0.1, 0.01):
+                setting = {"optim__lr": lr, "init__name": init}
+                folder.write(model, seed, {"ics": ics}, sweep="own_initialisation", **setting)
+    result = folder.judged("shift_own_initialisation")
+    assert result.verdict == verdict and result.runs == 20 and len(result.components) == 6
+    assert result.components[2].effect == pytest.approx(size, rel=0.01)
