@@ -99,7 +99,10 @@ def killed_and_resumed(run, monkeypatch, *options):
     return run("killed", *options)
 
 
-@pytest.mark.parametrize("choice", ["model.statistics=running", "noise=fixed", "precision=64-true"])
+@pytest.mark.parametrize(
+    "choice",
+    ["model.statistics=running", "model.statistics=detached", "noise=fixed", "precision=64-true"],
+)
 def test_a_resumed_run_ends_as_one_never_killed(run, monkeypatch, choice):
     options = ("model=vgg_noisy", choice, "max_steps=4", "checkpoint_every=2", "optim.lr=0.01")
     whole, resumed = run("whole", *options), killed_and_resumed(run, monkeypatch, *options)

@@ -71,12 +71,13 @@ class TestShapesAndKinds:
         scale, shift = noise().draw(a.float())
         assert torch.equal(y, torch.addcmul(shift.double(), a, scale.double()))
 
+    @pytest.mark.parametrize("relative", [False, True])
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    def test_half_precision_is_disturbed_in_float32(self, dtype):
-        a = torch.randn(5, 3, 4, 4).to(dtype)
-        y = noise()(a)
+    def test_half_precision_is_disturbed_in_float32(self, dtype, relative):
+        a = (60 + torch.randn(5, 3, 4, 4)).to(dtype)
+        y = noise(relative=relative)(a)
         assert y.dtype == torch.float32
-        assert torch.equal(y, noise()(a.float()))
+        assert torch.equal(y, noise(relative=relative)(a.float()))
 
     def test_a_layer_that_saw_another_precision_forgets_it(self):
         layer, a = noise(), torch.randn(4, 3)
