@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from src.models.clock import Clock, Key
+from src.models.norms import but_units
 from src.randomness import generator
 from src.settings import NoiseSettings
 
+_CELL = 2**-15  # the width of each of 65,536 equal cells of [-1, 1]
 _BLOCK = 1 << 17  # numbers drawn by one stream: blocks fill in parallel, whatever the threads
 
 
@@ -72,7 +74,7 @@ class Noise(nn.Module):
         self._scale = self._shift = torch.empty(0)
 
     def forward(self, a: Tensor) -> Tensor:
-        """Disturb a, [N, C] or [N, C, H, W]; in at least float32.
+        """Disturb a, [N, C] or [N, C, H, W]; what is drawn or relative, in at least float32.
 
         The draws are float32 in any precision, so a float64 probe measures the noise of the run.
         """
@@ -81,8 +83,7 @@ class Noise(nn.Module):
         if not self.shape.relative:
             return self._disturbed(a)
         a = a.to(torch.promote_types(a.dtype, torch.float32))
-        batch = [dimension for dimension in range(a.dim()) if dimension != 1]
-        std, mean = torch.std_mean(a.detach(), batch, correction=0, keepdim=True)
+        std, mean = torch.std_mean(a.detach(), but_units(a), correction=0, keepdim=True)
         return mean + self._disturbed(a - mean, std)
 
     def _disturbed(self, a: Tensor, unit: Tensor | None = None) -> Tensor:
@@ -108,10 +109,10 @@ class Noise(nn.Module):
                 self._scale = torch.empty_like(like, dtype=torch.float32)
                 self._shift = torch.empty_like(self._scale)
             self._drawn = None  # an interrupted fill must not pass for a finished one
-            unit = _fill(self._scale, self._shift, shape.r_sigma, key)
+            _fill(self._scale, self._shift, shape.r_sigma, key)
             self._scale += scale
-            shift += shape.r_mu * unit / 2
-            torch.add(shift, self._shift, alpha=shape.r_mu * unit, out=self._shift)
+            shift += shape.r_mu * _CELL / 2  # to the middle of the cell
+            torch.add(shift, self._shift, alpha=shape.r_mu * _CELL, out=self._shift)
             self._drawn = wanted
         return self._scale, self._shift
 
@@ -127,19 +128,17 @@ class Noise(nn.Module):
         return 1 + (self.shape.n_sigma - 1) * sigma, self.shape.n_mu * (2 * mu - 1)
 
 
-def _fill(normal: Tensor, cell: Tensor, std: float, key: Key) -> float:
-    """Fill ``normal`` with N(0, std) and ``cell`` with a uniform choice of equal cells of [-1, 1].
+def _fill(normal: Tensor, cell: Tensor, std: float, key: Key) -> None:
+    """Fill ``normal`` with N(0, std) and ``cell`` so that ``_CELL * (cell + 1/2)`` is U(-1, 1).
 
-    Both are filled in the order of their storage; they have one layout.
-
-    Returns:
-        The width h of a cell: h * (cell + 1/2) is the middle of the cell drawn.
+    On the CPU a cell has a whole number. Both are filled in the order of their storage; they have
+    one layout.
     """
     if normal.device.type != "cpu":
         stream = generator(*key, device=normal.device)
         normal.normal_(0, std, generator=stream)
         cell.uniform_(-(2**15), 2**15, generator=stream).sub_(0.5)
-        return 2**-15
+        return
     z, u = (t.as_strided([t.numel()], [1]) for t in (normal, cell))
     words = torch.empty(-(-len(u) // 4), dtype=torch.int64)  # four cells in each
 
@@ -150,7 +149,6 @@ def _fill(normal: Tensor, cell: Tensor, std: float, key: Key) -> float:
 
     list(_pool(torch.get_num_threads()).map(block, range(-(-len(z) // _BLOCK))))
     u.copy_(words.view(torch.int16)[: len(u)])
-    return 2**-15
 
 
 @cache

@@ -42,7 +42,7 @@ class OverBatch(nn.Module):
         """Normalise each unit of x, then scale by gamma and shift by beta."""
         dtype, x = x.dtype, x.to(self.running_mean.dtype)
         if self.training:
-            mean = x.mean(_batch(x))
+            mean = x.mean(but_units(x))
             square, tracked = self.square(x, mean)
             self._track(mean.detach(), tracked.detach())
             if self.detached:
@@ -88,7 +88,7 @@ class BatchNorm(OverBatch):
         count = x.numel() // x.shape[1]
         if count < 2:
             raise ValueError(f"BatchNorm needs two values a unit in training, got {x.shape}")
-        variance = x.var(_batch(x), correction=0)
+        variance = x.var(but_units(x), correction=0)
         return variance, variance * (count / (count - 1))
 
     def running_square(self) -> Tensor:
@@ -133,14 +133,14 @@ class LpNorm(OverBatch):
         """Return N_p² (not by way of its root, which has no derivative at 0) and N_p."""
         x = x - _wide(mean, x) if self.centred else x
         if self.p == 2:
-            square = x.square().mean(_batch(x))
+            square = x.square().mean(but_units(x))
             return square, square.sqrt()
         if self.p == 1:
-            norm = x.abs().mean(_batch(x))
+            norm = x.abs().mean(but_units(x))
         elif self.of_samples:
-            norm = x.abs().flatten(2).amax(2).mean(0) if x.dim() > 2 else x.abs().mean(0)
+            norm = x.abs().reshape(*x.shape[:2], -1).amax(2).mean(0)
         else:
-            norm = x.abs().amax(_batch(x))
+            norm = x.abs().amax(but_units(x))
         return norm.square(), norm
 
     def running_square(self) -> Tensor:
@@ -228,7 +228,8 @@ def holding_statistics(model: nn.Module, step: int) -> Iterator[None]:
             hook.remove()
 
 
-def _batch(x: Tensor) -> list[int]:
+def but_units(x: Tensor) -> list[int]:
+    """Return the dimensions that statistics of a unit run over: all of x but C."""
     return [dimension for dimension in range(x.dim()) if dimension != 1]
 
 

@@ -41,9 +41,7 @@ def test_claims_are_those_of_the_whole_runs(full: Path, published: Path) -> None
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_figures_are_those_of_the_whole_runs(full: Path, published: Path, figure) -> None:
-    whole, small = (
-        figure.gathered(Source(r, runs := read_runs(r), runs.problems)) for r in (full, published)
-    )
+    whole, small = (figure.gathered(Source(r, read_runs(r))) for r in (full, published))
     assert_frame_equal(small.data, whole.data)
 
 
@@ -264,7 +262,7 @@ class TestTheCommitted:
         files = {path.name for path in (PUBLISHED / "figures").iterdir()}
         assert files == {f"{figure.name}.{kind}" for figure in shown for kind in ("svg", "csv")}
         runs, _ = committed
-        source = Source(PUBLISHED / "runs", runs, runs.problems)
+        source = Source(PUBLISHED / "runs", runs)
         for figure in shown:
             data = figure.gathered(source).data
             drawn = polars.read_csv(

@@ -131,7 +131,7 @@ class Cells:
     def shared(self, key: str, *models: str) -> list[Any]:
         """Return the values of an axis at which all of some variants were run, in order."""
         by_model = [{r.config.get(key) for r in self.runs if r.model == m} for m in models]
-        return sorted(set.intersection(*by_model) - {None}) if by_model else []
+        return sorted(set.intersection(*by_model) - {None})
 
     def diverged(self) -> dict[str, int]:
         """Return how many of the runs used diverged, by variant."""

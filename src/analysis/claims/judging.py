@@ -102,7 +102,7 @@ def _result(rule: Rule, scale: str | None, under: Sequence[_Judged], notes: list
         p=shown.p if shown else None,
         p_holm=None,
         diverged=main.cells.diverged() if main else {},
-        whole=main.finding.headline if main else None,
+        whole=main.finding.whole if main else None,
         components=main.finding.components if main else [],
         readings=_named([judged for judged in under if judged.shown]),
         note="; ".join(filter(None, notes)),
@@ -127,7 +127,7 @@ def _named(under: Sequence[_Judged]) -> list[Reading]:
             interval=judged.shown.interval,
             bound=judged.shown.bound,
             seeds=judged.shown.seeds,
-            whole=judged.finding.headline,
+            whole=judged.finding.whole,
             components=judged.finding.components,
         )
         for judged, label in zip(under, labels, strict=True)

@@ -1,10 +1,9 @@
 """The loss and its gradient along the gradient: smoother with BatchNorm, and by which measure."""
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from polars import DataFrame, col, max_horizontal
+from polars import DataFrame, col
 
 from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.measures import (
@@ -13,12 +12,12 @@ from src.analysis.claims.measures import (
     Window,
     at_equal_loss,
     median_log_ratio,
-    over_training,
     own_initialisation,
 )
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
 from src.analysis.claims.verdict import Finding, ratio
+from src.analysis.smoothness import smoothness
 
 Steps = tuple[float, float]  # the range of step sizes, in multiples of LR
 _NAMES = {
@@ -29,22 +28,20 @@ _NAMES = {
     "relative_change": "largest change of the gradient over its length",
     "beta": "effective beta",
 }
-PANELS = ("variation", "predictiveness", "beta")  # its three panels
+PANELS = ("variation", "predictiveness", "beta")  # of Fig. 4
 
 
 def along_gradient(
     cells: Cells, column: str, lr: float, steps: Steps, windows: Sequence[float]
 ) -> Finding:
     """Compare a column of :func:`along` over all of training, and in its parts."""
+    nets = cells.pair("vgg", "vgg_bn", optim__lr=lr)
 
-    def gap(a: Run, b: Run, window: Window) -> float:
-        return _gap(column, a, b, cells.measured, steps, window)
+    def during(label: str, window: Window) -> Component:
+        return compared(cells, column, *nets, steps, window=window, label=label)
 
-    def judged(label: str, logs: Mapping[int, float]) -> Component:
-        return ratio(label, f"{_NAMES[column]}, BatchNorm / standard", logs, "less")
-
-    standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
-    return over_training(standard, normalised, gap, judged, windows)
+    parts = [during(f"{a:.0%} to {b:.0%} of training", (a, b)) for a, b in pairwise(windows)]
+    return Finding(parts, during("all of training", WHOLE))
 
 
 claim(
@@ -145,9 +142,7 @@ def along(
     steps: Steps | None = None,
     etas: Sequence[float] | None = None,
 ) -> DataFrame:
-    """Return what a run met on the way along its direction, a row a probed step.
-
-    A point where the loss is not a number lies beyond where it is infinite, and counts as that.
+    """Return the :func:`smoothness` of a run's loss along its direction, a row a probed step.
 
     Args:
         run: The run; where it has no landscape there are no rows.
@@ -155,29 +150,14 @@ def along(
         steps: Only step sizes in this range, in multiples of LR; in the euclidean metric.
         etas: Only these step sizes.
     """
-    rows = run.rows("landscape").filter(
-        *(col(key) == value for key, value in measured.items()), col("grad_norm") > 0
-    )
-    beyond = ("loss", "grad_diff", "beta")
-    rows = rows.with_columns(
-        *(col(name).fill_nan(math.inf) for name in beyond),
-        distance=(col("grad_diff") / col("beta")).fill_nan(col("eta") * col("grad_norm")),
-    )
+    rows = run.rows("landscape").filter(*(col(key) == value for key, value in measured.items()))
     # In the relative metric the probe has matched the step sizes to the euclidean ones.
     if steps is not None and measured["metric"] == "euclidean":
         low, high = steps
         rows = rows.filter((col("eta") / run.lr).is_between(low * 0.999, high * 1.001))
     if etas is not None:
         rows = rows.filter(col("eta").is_in(etas))
-    steepness = (col("loss") - col("loss_at_zero")).abs() / col("distance")
-    return rows.group_by("step").agg(
-        variation=(col("loss").max() - col("loss").min()).fill_nan(math.inf),
-        lipschitz=steepness.fill_nan(math.inf).max(),
-        steepest=max_horizontal(col("grad_norm_at").fill_nan(math.inf), "grad_norm").max(),
-        predictiveness=col("grad_diff").max(),
-        relative_change=(col("grad_diff") / col("grad_norm")).max(),
-        beta=col("beta").max(),
-    )
+    return smoothness(rows)
 
 
 def compared(
@@ -207,25 +187,12 @@ def compared(
     label = label or _NAMES[column]
 
     def gap(a: Run, b: Run) -> float:
-        return _gap(column, a, b, cells.measured, steps, window, equal)
+        first, second = (along(run, cells.measured, steps) for run in (a, b))
+        low, high = (share * a.steps for share in window)
+        first = first.filter(col("step") >= low, col("step") < high)
+        if equal is not None:
+            second = at_equal_loss(a, first, b, second, equal)
+        return median_log_ratio(first, second, column, ["step"])
 
     what = between if _NAMES[column] in label else f"{_NAMES[column]}, {between}"
     return ratio(label, what, pairs(first, second, gap), "less")
-
-
-def _gap(
-    column: str,
-    a: Run,
-    b: Run,
-    measured: Mapping[str, str],
-    steps: Steps | None,
-    window: Window,
-    equal: EqualLoss | None = None,
-) -> float:
-    """Return the median log ratio over the steps of a part of training, or over equal losses."""
-    first, second = (along(run, measured, steps) for run in (a, b))
-    low, high = (share * a.steps for share in window)
-    first = first.filter(col("step") >= low, col("step") < high)
-    if equal is not None:
-        second = at_equal_loss(a, first, b, second, equal)
-    return median_log_ratio(first, second, column, ["step"])

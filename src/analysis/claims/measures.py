@@ -1,9 +1,8 @@
 """What a run's tables say of it: accuracies, steps, and medians of ratios between two runs."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import NamedTuple
 
 import polars
@@ -12,7 +11,7 @@ from polars import DataFrame, col
 from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.result import Component
 from src.analysis.claims.rulebook import rules
-from src.analysis.claims.verdict import Direction, Finding, ratio
+from src.analysis.claims.verdict import Direction, ratio
 from src.analysis.drift import drift
 from src.analysis.losses import smoothed
 from src.analysis.statistics import first_reached, steps_ratio
@@ -33,7 +32,9 @@ def train_accuracy(run: Run, accuracy: str = "train_eval/accuracy") -> float:
         accuracy: ``train_eval/accuracy``: in evaluation mode; ``minibatch``: the mean of the
             minibatches over the last tenth of training.
     """
-    return late_accuracy(run) if accuracy == "minibatch" else _final(run, accuracy)
+    if accuracy == "minibatch":
+        return rules().chance if run.diverged else _late(run, "train/accuracy")
+    return _final(run, accuracy)
 
 
 def test_accuracy(run: Run) -> float:
@@ -54,11 +55,6 @@ def own_initialisation(cells: Cells, lr: float) -> Nets:
         cells.of("vgg", optim__lr=lr, init__name="he_normal"),
         cells.of("vgg_bn", optim__lr=lr, init__name="glorot_normal"),
     )
-
-
-def late_accuracy(run: Run) -> float:
-    """Return the mean minibatch accuracy over the last tenth of training."""
-    return rules().chance if run.diverged else _late(run, "train/accuracy")
 
 
 def late_loss(run: Run) -> float:
@@ -173,22 +169,17 @@ def steps_component(
 
 def median_log_ratio(first: DataFrame, second: DataFrame, column: str, on: Sequence[str]) -> float:
     """Return the median of log(second / first) over the rows both have; NaN where there is none."""
-    if first.is_empty() or second.is_empty():
-        return math.nan
-    both = first.join(second, on=on, suffix="_second").select(
-        value=(col(f"{column}_second") / col(column)).log()
-    )
-    return median(both["value"])
+    return _median(first, second, (col(f"{column}_second") / col(column)).log(), on)
 
 
 def median_difference(first: DataFrame, second: DataFrame, column: str, on: Sequence[str]) -> float:
     """Return the median of second - first over the rows both have; NaN where there is none."""
-    if first.is_empty() or second.is_empty():
-        return math.nan
-    both = first.join(second, on=on, suffix="_second").select(
-        value=col(f"{column}_second") - col(column)
-    )
-    return median(both["value"])
+    return _median(first, second, col(f"{column}_second") - col(column), on)
+
+
+def _median(first: DataFrame, second: DataFrame, change: polars.Expr, on: Sequence[str]) -> float:
+    both = first.join(second, on=on, suffix="_second")
+    return median(both.select(change).to_series())
 
 
 class EqualLoss(NamedTuple):
@@ -286,29 +277,3 @@ def drift_component(
     """
     what = f"step-to-step change of {column} over spread, {name} / standard"
     return ratio(label, what, drifts(standard, "after_noise", other, site, column), direction)
-
-
-def over_training(
-    first: Mapping[int, Run],
-    second: Mapping[int, Run],
-    quantity: Callable[[Run, Run, Window], float],
-    judge: Callable[[str, Mapping[int, float]], Component],
-    edges: Sequence[float],
-) -> Finding:
-    """Judge a quantity of two runs over the whole of training, and in parts of it.
-
-    Args:
-        first: A run a seed.
-        second: What it is paired with.
-        quantity: Of a pair, in a window of training.
-        judge: Makes a component of a label and the values by seed.
-        edges: Of the parts, as fractions of the steps.
-    """
-
-    def judged(label: str, window: Window) -> Component:
-        return judge(label, pairs(first, second, lambda a, b: quantity(a, b, window)))
-
-    parts = [
-        judged(f"{low:.0%} to {high:.0%} of training", (low, high)) for low, high in pairwise(edges)
-    ]
-    return Finding(parts, judged("all of training", WHOLE))

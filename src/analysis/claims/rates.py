@@ -116,7 +116,7 @@ def init_dependence(cells: Cells, lr: float, initialisations: int) -> Finding:
                 floor=_share_error(both),
             )
         ],
-        headline=difference(
+        whole=difference(
             "",
             "spread of the final training accuracy, BatchNorm - standard, points",
             {seed: spread(b) - spread(a) for seed, a, b in both},
@@ -162,7 +162,7 @@ def _both(
     """Yield a seed and both networks' runs of it, the standard one's first, at ``least`` points."""
     standard, normalised = (_by_seed(cells, keys, m, **axes) for m in models)
     for seed in sorted(standard.keys() & normalised.keys()):
-        points = standard[seed].keys() & normalised[seed].keys()
+        points = [point for point in standard[seed] if point in normalised[seed]]
         if len(points) >= least:
             a, b = ({p: runs[seed][p] for p in points} for runs in (standard, normalised))
             yield seed, a, b

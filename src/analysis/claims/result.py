@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from src.analysis.statistics import Bound
+
 Verdict = Literal["supported", "contradicted", "mixed", "inconclusive", "not run"]
 Interval = tuple[float, float]
 
@@ -34,7 +36,7 @@ class Component:
     effect_label: str
     effect: float | None
     interval: Interval | None
-    bound: Literal["at least", "at most"] | None
+    bound: Bound | None
     seeds: int
     p: float | None
     verdict: Verdict
@@ -74,7 +76,7 @@ class Reading(_Parted):
     verdict: Verdict
     effect: float | None
     interval: Interval | None
-    bound: Literal["at least", "at most"] | None
+    bound: Bound | None
     seeds: int
     whole: Component | None
     components: list[Component]
@@ -131,7 +133,7 @@ class Result(_Parted):
     effect: float | None
     effect_label: str
     interval: Interval | None
-    bound: Literal["at least", "at most"] | None
+    bound: Bound | None
     seeds: int
     values: Mapping[int, float]
     p: float | None

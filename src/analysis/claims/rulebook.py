@@ -93,11 +93,6 @@ class Rules:
     defaults: Mapping[str, Any]
     claims: Mapping[str, Rule]
 
-    @property
-    def confirmatory(self) -> list[str]:
-        """The Holm family."""
-        return [name for name, rule in self.claims.items() if rule.confirmatory]
-
 
 @cache
 def rules() -> Rules:

@@ -50,18 +50,16 @@ def trains_at_half(cells: Cells, lr: float) -> Finding:
     """Compare test accuracies at a rate too high for the standard network; tell who trains."""
     least = rules().trains[cells.scale]
     standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
-    gained = pairs(
-        standard, normalised, lambda a, b: POINTS * (test_accuracy(b) - test_accuracy(a))
-    )
+    ahead = pairs(standard, normalised, lambda a, b: POINTS * (test_accuracy(b) - test_accuracy(a)))
     return Finding(
         [
             beyond("BatchNorm trains", cells, "vgg_bn", "greater", least, optim__lr=lr),
             beyond("the standard network does not", cells, "vgg", "less", least, optim__lr=lr),
         ],
-        headline=difference(
+        whole=difference(
             "",
             "test accuracy, BatchNorm - standard, points",
-            gained,
+            ahead,
             "greater",
             floor=accuracy_error(cells.runs),
         ),

@@ -18,13 +18,13 @@ class Finding:
 
     Attributes:
         components: Its parts.
-        headline: The number that decides, where the parts are but details of it; an opposite part
+        whole: The number that decides, where the parts are but details of it; an opposite part
             then makes the claim mixed. None: every part must hold.
         note: What a reader must know of these numbers.
     """
 
     components: list[Component]
-    headline: Component | None = None
+    whole: Component | None = None
     note: str = ""
 
 
@@ -164,12 +164,12 @@ def concluded(finding: Finding) -> tuple[Verdict, Component | None]:
     """
     run = [part for part in finding.components if part.verdict != "not run"]
     beyond_chance = _beyond_chance(run)
-    if (headline := finding.headline) is not None:
-        if not headline.seeds:
+    if (whole := finding.whole) is not None:
+        if not whole.seeds:
             return "not run", None
         opposite = {"supported": "contradicted", "contradicted": "supported"}
-        mixed = opposite.get(headline.verdict) in {part.verdict for part in beyond_chance}
-        return ("mixed" if mixed else headline.verdict), headline
+        mixed = opposite.get(whole.verdict) in {part.verdict for part in beyond_chance}
+        return ("mixed" if mixed else whole.verdict), whole
     if not run:
         seen = [part for part in finding.components if part.seeds]
         return ("inconclusive", seen[0]) if seen else ("not run", None)

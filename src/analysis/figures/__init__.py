@@ -18,7 +18,7 @@ from src.analysis.figures.figure import Drawn, Figure, Source, drawn
 
 __all__ = ["FIGURES", "Drawn", "Figure", "Source", "drawn"]
 
-_CURVES = (
+_FAMILIES = (
     training,
     shift,
     landscape,
@@ -28,8 +28,10 @@ _CURVES = (
     smallest_step,
     sigmoid,
     theory,
+    ridgelines,
+    maps,
+    dots,
 )
-_FAMILIES = (*_CURVES, ridgelines, maps, dots)
 _ORDER = (
     "fig1_training",
     "fig1_activations",

@@ -1,7 +1,7 @@
 """Curves over training: from the rows of many runs to a median and a band over seeds."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars
 from matplotlib.axes import Axes
@@ -166,12 +166,8 @@ def draw(ax: Axes, data: DataFrame, hollow: Sequence[float] = ()) -> None:
             every = max(1, len(step) // 7)
             first = sum(map(ord, str(variant))) % every  # so that markers seldom cover each other
             face = "white" if lr in hollow else colour
-            shape: dict[str, Any] = {
-                "marker": marker,
-                "markevery": (first, every),
-                "markerfacecolor": face,
-            }
-            ax.plot(step, value, color=colour, zorder=3, **shape)
+            at = (first, every)
+            ax.plot(step, value, color=colour, zorder=3, marker=marker, markevery=at, mfc=face)
 
 
 def draw_band(ax: Axes, data: DataFrame) -> None:

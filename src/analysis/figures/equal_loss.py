@@ -1,6 +1,5 @@
 """The landscape and the shift over the training loss, not over the steps: who has come as far?"""
 
-import math
 import textwrap
 
 import matplotlib.figure
@@ -15,6 +14,7 @@ from src.analysis.figures.landscape import walked
 from src.analysis.figures.select import Selection
 from src.analysis.figures.training import cells, chosen
 from src.analysis.losses import smoothed
+from src.analysis.smoothness import smoothness
 
 PANELS = (
     "width of the loss band (nats)",
@@ -49,12 +49,9 @@ _KEYS = ("run", "variant", "lr", "step")
 
 def _along(source: Source, selection: Selection) -> DataFrame:
     """Return the quantities of Fig. 4, over the paper's step sizes."""
-    beyond = col("loss", "grad_diff", "beta").fill_nan(math.inf)
-    rows = walked(source, selection, (0.5, 4)).with_columns(beyond)
-    change = {_CHANGE: col("grad_diff"), _TURN: col("grad_diff") / col("grad_norm")}
-    largest = {name: value.max() for name, value in (change | {_BETA: col("beta")}).items()}
-    width = (col("loss").max() - col("loss").min()).fill_nan(math.inf)
-    return rows.group_by(_KEYS).agg(**{_BAND: width}, **largest)
+    found = smoothness(walked(source, selection, (0.5, 4)), ["run", "variant", "lr"])
+    names = {"variation": _BAND, "predictiveness": _CHANGE, "relative_change": _TURN, "beta": _BETA}
+    return found.rename(names).select(*_KEYS, *names.values())
 
 
 def _shift(source: Source, selection: Selection) -> DataFrame:

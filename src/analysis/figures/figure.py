@@ -20,13 +20,11 @@ class Source:
 
     Attributes:
         root: The folder.
-        runs: What it holds.
-        problems: Takes a line for each table that turns out to be damaged.
+        runs: What it holds; its problems take a line for each table that turns out damaged.
     """
 
     root: Path
     runs: Runs
-    problems: list[str]
 
     def rows(
         self,
@@ -37,7 +35,7 @@ class Source:
     ) -> DataFrame:
         """Return a table's rows of a selection's runs, with ``variant`` and ``lr``."""
         names = selection.runs["run"].to_list()
-        rows = read_rows(self.root, names, table, columns, where, self.problems)
+        rows = read_rows(self.root, names, table, columns, where, self.runs.problems)
         told = selection.runs.select("run", variant=col("model.name"), lr=col("optim.lr"))
         return rows.join(told, on="run", maintain_order="left")
 

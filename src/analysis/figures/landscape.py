@@ -13,6 +13,8 @@ from src.analysis.figures import curves, style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.select import Selection
 from src.analysis.figures.training import (
+    DLN_LP,
+    VGG_LP,
     WINDOWS,
     Also,
     Panel,
@@ -63,28 +65,25 @@ def extremes(rows: DataFrame) -> DataFrame:
         rows: ``run``, ``variant``, ``lr``, ``step``, and a step size each ``loss``, ``grad_diff``,
             ``beta``.
     """
-    tall = rows.unpivot(
-        ["loss", "grad_diff", "beta"],
-        index=["run", "variant", "lr", "step"],
-        variable_name="quantity",
-    ).with_columns(value=col("value").fill_nan(math.inf))
-    names = {"loss": LOSS, "grad_diff": GRADIENT, "beta": BETA}
-    ends = tall.group_by("quantity", "run", "variant", "lr", "step", maintain_order=True).agg(
-        low=col("value").min(), high=col("value").max()
-    )
-    return ends.with_columns(panel=col("quantity").replace_strict(names)).drop("quantity")
+    keys, value = ["run", "variant", "lr", "step"], col("value").fill_nan(math.inf)
+    named = rows.rename({"loss": LOSS, "grad_diff": GRADIENT, "beta": BETA})
+    tall = named.unpivot([LOSS, GRADIENT, BETA], index=keys, variable_name="panel")
+    ends = tall.group_by("panel", *keys, maintain_order=True)
+    return ends.agg(low=value.min(), high=value.max())
 
 
 def walked(
-    source: Source, selection: Selection, sizes: tuple[float, float], metric: str = "euclidean"
+    source: Source,
+    selection: Selection,
+    sizes: tuple[float, float] = (0, math.inf),
+    metric: str = "euclidean",
 ) -> DataFrame:
-    """Return what the runs met along the gradient, a row a step size, as multiples of LR."""
-    wanted = ["step", "eta", "loss", "grad_norm", "grad_diff", "beta"]
+    """Return what the runs met along the gradient, a row a step size of these multiples of LR."""
     along = (col("metric") == metric) & (col("direction") == "gradient")
-    rows = source.rows(selection, "landscape", wanted, along)
+    rows = source.rows(selection, "landscape", where=along)
     if metric == "euclidean":  # the probe matches the relative step sizes to these
         multiple, (least, greatest) = col("eta") / col("lr"), sizes
-        rows = rows.filter(multiple > 0.999 * least, multiple < 1.001 * greatest)
+        rows = rows.filter(multiple.is_between(0.999 * least, 1.001 * greatest))
     return rows
 
 
@@ -175,14 +174,6 @@ def _figure(name: str, title: str, source: str, sweep: str, design: Design, text
         lambda data: draw(data, design),
         lambda data: told(data, [LOSS, GRADIENT]),
     )
-
-
-def _progress(models: Mapping[str, str], lr: float, accuracy: bool) -> Panel:
-    if accuracy:
-        names = {(model, lr): f"fig5a_vgg_trainacc_{short}" for model, short in models.items()}
-        return Panel("training accuracy (%)", "train/accuracy", names)
-    names = {(model, lr): f"fig5b_dln_loss_{short}" for model, short in models.items()}
-    return Panel("training loss", "train/loss", names)
 
 
 def _models(network: str, *variants: str) -> dict[str, str]:
@@ -285,7 +276,7 @@ FIGURES: Sequence[Figure] = (
         "The landscape of VGG under other norms",
         "Santurkar et al. 2018, Fig. 12",
         "fig5_lp_vgg",
-        Design(_VGG_LP, 0.1, (0.5, 4), {}, _progress(_VGG_LP, 0.1, True), nats=True),
+        Design(_VGG_LP, 0.1, (0.5, 4), {}, VGG_LP, nats=True),
         "As Fig. 4, for norms that divide by an average l1, l2 or l-infinity norm; a row a "
         "network, each beside BatchNorm, a column of one scale. To see: whether each of them is as "
         "smooth as BatchNorm. Bands: each edge the median over seeds. The "
@@ -308,7 +299,7 @@ FIGURES: Sequence[Figure] = (
         "The landscape of the deep linear network under other norms",
         "Santurkar et al. 2018, Fig. 13",
         "fig5_lp_dln",
-        Design(_DLN_LP, 1e-6, (0.01, 30), {}, _progress(_DLN_LP, 1e-6, False)),
+        Design(_DLN_LP, 1e-6, (0.01, 30), {}, DLN_LP),
         "As Fig. 10, for the other norms; a row a network, each beside BatchNorm, a column of one "
         "scale. Bands: each edge the median over seeds. The paper's "
         "bands of these networks could not be read off. " + _EDGE + WINDOWS,

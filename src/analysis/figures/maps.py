@@ -14,11 +14,10 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 from polars import DataFrame, col
 
-from src.analysis.claims import rules
 from src.analysis.claims.measures import LATE
 from src.analysis.figures import style
 from src.analysis.figures.figure import Figure, Gathered, Source
-from src.analysis.figures.select import Selection, select
+from src.analysis.figures.select import Selection, select, usually
 from src.runs.folder import ENDED
 
 COLUMNS = (
@@ -130,8 +129,7 @@ def varying(*groups: str) -> Compared:
     """Return what compares the levels of some settings: how each differs from the main reading."""
 
     def compared(table: DataFrame) -> tuple[list[str], polars.Expr]:
-        keys = [k for k in table.columns if k.startswith(groups) and table[k].n_unique() > 1]
-        usual = {k: rules().defaults.get(k, table[k].mode().sort()[0]) for k in keys}
+        usual = usually(table, [key for key in table.columns if key.startswith(groups)])
 
         def told(level: dict[str, Any]) -> str:
             names = [str(v) for k, v in level.items() if k.endswith(_NAMED)]
@@ -144,9 +142,9 @@ def varying(*groups: str) -> Compared:
             ]
             return ", ".join(names + words) or DEFAULT
 
-        if not keys:
+        if not usual:
             return [], polars.lit("")
-        return keys, polars.struct(keys).map_elements(told, polars.String)
+        return [*usual], polars.struct([*usual]).map_elements(told, polars.String)
 
     return compared
 

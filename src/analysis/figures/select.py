@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ from src.runs.folder import ENDED
 
 # What the papers train on, and how long.
 _PAPERS = {"vgg": ("cifar10", 15_000), "dln": ("linear", 10_000), "mlp": ("mnist", 50_000)}
-_GROUPS = ("model.", "noise.", "init.", "data.", "optim.")
-_PLACES = ("data.root", "data.cache", "data.download")
+GROUPS = ("model.", "noise.", "init.", "data.", "optim.")
+PLACES = ("data.root", "data.cache", "data.download")
 _NETWORK = ("depth", "width", "head", "activation", "dropout")
 
 
@@ -53,10 +53,10 @@ class Selection:
         row = self.runs.row(0, named=True)
         network, steps = row["model.name"].partition("_")[0], row["max_steps"]
         data, longest = _papers(row)
-        words = [str(row[key]) for key in ("data.name",) if row.get(key)]
+        words = [row["data.name"]] if row["data.name"] else []
         if not self.on_papers_data:
             words = [f"{words[0]} (the paper: {data})"]
-        words += [f"scale {row['scale']}"] if row.get("scale") else []
+        words += [f"scale {row['scale']}"] if row["scale"] else []
         if network == "vgg":
             sizes = {key: row.get(f"model.{key}") for key in ("depth", "width")}
             words += [f"{key} {size:g}" for key, size in sizes.items() if size is not None]
@@ -101,6 +101,12 @@ def select(table: DataFrame, cells: Sequence[Mapping[str, Any]]) -> Selection | 
     return Selection(runs, len(whole) - len(runs), axes)
 
 
+def usually(table: DataFrame, keys: Iterable[str]) -> dict[str, Any]:
+    """Return of each key in which runs differ the main reading's value, or else the commonest."""
+    differing = [key for key in keys if table[key].n_unique() > 1]
+    return {key: rules().defaults.get(key, table[key].mode().sort()[0]) for key in differing}
+
+
 def _papers(row: Mapping[str, Any]) -> tuple[str, int]:
     return _PAPERS[row["model.name"].partition("_")[0]]
 
@@ -110,8 +116,8 @@ def _keys(table: DataFrame, axes: Sequence[str]) -> tuple[list[str], list[str]]:
     keys = [
         name
         for name in table.columns
-        if name not in (*axes, *_PLACES, "model.name")
-        and (name.startswith(_GROUPS) or name in ("scale", "precision", "max_steps"))
+        if name not in (*axes, *PLACES, "model.name")
+        and (name.startswith(GROUPS) or name in ("scale", "precision", "max_steps"))
     ]
     own = [
         k for k in keys if k.startswith(("model.", "noise.")) and k.split(".")[1] not in _NETWORK
@@ -130,7 +136,7 @@ def _nearest(runs: DataFrame, cell: Mapping[str, Any], own: list[str]) -> Iterat
 
 
 def _rank(cells: int, runs: DataFrame) -> tuple[int, int, int, int]:
-    scale, scales = runs["scale"][0] if "scale" in runs.columns else "", rules().scales
+    scale, scales = runs["scale"][0], rules().scales
     return cells, scales.index(scale) if scale in scales else -1, -_differences(runs), len(runs)
 
 

@@ -36,7 +36,7 @@ class Design(NamedTuple):
         layers: A column each and quantity.
         metric: Of the first column.
         progress: What that is called.
-        papers: The paper's curves of it, by learning rate.
+        papers: The paper's curves of it, by learning rate, ``{}`` where they name the network.
         prefix: What the names of its other curves begin with.
         quantities: Of the probe.
         also: What else the runs have, where it is not the paper's.
@@ -89,9 +89,7 @@ def _gather(source: Source, design: Design) -> Gathered | None:
     parts = []
     for lr in sorted(selection.runs["optim.lr"].unique(), reverse=True):
         curve = design.papers.get(lr, "")
-        papers = {(model, lr): f"{curve}_{short}" for model, short in design.models.items()}
-        if lr == 0.1:  # the paper's Fig. 3a repeats the curves of its Fig. 1a
-            papers = {cell: f"{name}_lr0.1" for cell, name in papers.items()}
+        papers = {(model, lr): curve.format(short) for model, short in design.models.items()}
         panel = Panel(f"LR {lr:g}: {design.progress}", design.metric, papers)
         parts.append(metrics(source, selection.where(col("optim.lr") == lr), [panel]))
         parts.append(measured.filter(col("lr") == lr))
@@ -101,7 +99,7 @@ def _gather(source: Source, design: Design) -> Gathered | None:
 
 
 def draw(data: DataFrame) -> matplotlib.figure.Figure:
-    """Draw a row a learning rate: accuracy or loss, then l2 difference and cosine a layer."""
+    """Draw a row a learning rate: accuracy or loss, then each quantity of each layer."""
     rates = sorted({title.partition(":")[0] for title in data["panel"]}, key=_rate, reverse=True)
     columns = sorted({title.partition(": ")[2] for title in data["panel"]}, key=_place)
     figure = style.panels(len(rates), len(columns), width=11, height=2.2)
@@ -158,7 +156,7 @@ _VGG = Design(
     layers=(5, 10),
     metric="train/accuracy",
     progress="training accuracy (%)",
-    papers={0.1: "fig1a_trainacc"},
+    papers={0.1: "fig1a_trainacc_{}_lr0.1"},  # Fig. 3a repeats the curves of Fig. 1a
     prefix="fig3a",
 )
 FIGURES = (
@@ -180,7 +178,7 @@ FIGURES = (
             (9, 17),
             "train/loss",
             "training loss",
-            {1e-6: "fig3b_lr1e-6_loss", 1e-7: "fig3b_lr1e-7_loss"},
+            {1e-6: "fig3b_lr1e-6_loss_{}", 1e-7: "fig3b_lr1e-7_loss_{}"},
             "fig3b",
         ),
         _READ

@@ -10,7 +10,7 @@ from src.analysis.figures import curves, style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.ridgelines import probed
 from src.analysis.figures.select import Selection
-from src.analysis.figures.training import Panel, cells, chosen, metrics, points, told
+from src.analysis.figures.training import Panel, cells, chosen, legend, metrics, points, told
 
 _MODELS = {"mlp": "std", "mlp_bn": "bn"}
 _QUANTILES = ("q15", "q50", "q85")
@@ -39,8 +39,6 @@ def percentiles(rows: DataFrame, selection: Selection) -> DataFrame:
 
 def _gather(source: Source) -> Gathered | None:
     table = source.runs.table
-    if not {"model.name", "optim.lr"} <= set(table.columns):
-        return None
     rates: Sequence[float] = sorted(
         table.filter(col("model.name").is_in(list(_MODELS)))["optim.lr"].unique(), reverse=True
     )
@@ -85,10 +83,7 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
                 )
         ax.set(title=mine["panel"][0].rpartition(", ")[0], xlabel="step")
         ax.sharey(figure.axes[1])
-    handles = [style.handle(model) for model in sorted(set(data["variant"]), key=style.rank)]
-    whose = set(data["whose"])
-    handles += style.notes(style.PAPERS in whose, curves.ENDED in whose)
-    style.legend(figure, handles)
+    legend(figure, data)
     style.span(figure.axes[:1], data)
     return figure
 

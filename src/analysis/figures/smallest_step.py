@@ -14,6 +14,7 @@ from src.analysis.claims import rules
 from src.analysis.figures import style
 from src.analysis.figures.curves import over_seeds
 from src.analysis.figures.figure import Figure, Gathered, Source
+from src.analysis.figures.landscape import walked
 from src.analysis.figures.maps import finals
 from src.analysis.figures.select import Selection
 from src.analysis.figures.training import cells, chosen
@@ -58,9 +59,8 @@ def _gather(source: Source) -> Gathered | None:
     if selection is None:
         return None
     selection = that_train(source, selection)
-    along = (col("metric") == "euclidean") & (col("direction") == "gradient")
-    rows = source.rows(selection, "landscape", ["step", "eta", "beta", "grad_norm"], along)
-    return Gathered(selection, by_smallest_step(rows.filter(col("grad_norm") > 0)))
+    rows = walked(source, selection).filter(col("grad_norm") > 0)
+    return Gathered(selection, by_smallest_step(rows))
 
 
 def draw(data: DataFrame) -> matplotlib.figure.Figure:

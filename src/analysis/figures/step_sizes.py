@@ -13,6 +13,7 @@ from polars import DataFrame, col
 from src.analysis.figures import style
 from src.analysis.figures.curves import over_seeds
 from src.analysis.figures.figure import Figure, Gathered, Source
+from src.analysis.figures.landscape import walked
 from src.analysis.figures.training import cells, chosen
 
 COLUMNS = ("variant", "lr", "step", "eta", "grad_diff", "low", "high", "seeds")
@@ -34,9 +35,7 @@ def _gather(source: Source, network: str, lr: float) -> Gathered | None:
     selection = chosen(source, cells([network, f"{network}_bn"], [lr]))
     if selection is None:
         return None
-    paper = (col("metric") == "euclidean") & (col("direction") == "gradient")
-    rows = source.rows(selection, "landscape", ["step", "eta", "grad_diff"], paper)
-    return Gathered(selection, by_step_size(rows))
+    return Gathered(selection, by_step_size(walked(source, selection)))
 
 
 def draw(data: DataFrame) -> matplotlib.figure.Figure:

@@ -198,6 +198,9 @@ _RATES = {
     ("vgg_bn", 0.5): "bn_lr0.5",
 }
 _LP = {"": "std", "_bn": "bn", "_l1": "l1", "_l2": "l2", "_linf": "linf"}
+VGG_LP = _accuracy("fig5a_vgg_trainacc", {(f"vgg{v}", 0.1): name for v, name in _LP.items()})
+_DLN_LOSSES = {(f"dln{v}", 1e-6): f"fig5b_dln_loss_{name}" for v, name in _LP.items()}
+DLN_LP = Panel("training loss", "train/loss", _DLN_LOSSES)
 
 FIGURES = (
     _figure(
@@ -240,8 +243,8 @@ FIGURES = (
         "Training accuracy under other norms",
         "Santurkar et al. 2018, Fig. 5a",
         "fig5_lp_vgg",
-        cells([f"vgg{variant}" for variant in _LP], [0.1]),
-        [_accuracy("fig5a_vgg_trainacc", {(f"vgg{v}", 0.1): n for v, n in _LP.items()})],
+        list(VGG_LP.papers),
+        [VGG_LP],
         "Division by the average l1, l2 or l-infinity norm in place of the standard deviation. To "
         "see: whether these train as fast as BatchNorm does. " + _AXIS + WINDOWS,
     ),
@@ -250,14 +253,8 @@ FIGURES = (
         "Loss of the deep linear network under other norms",
         "Santurkar et al. 2018, Fig. 5b",
         "fig5_lp_dln",
-        cells([f"dln{variant}" for variant in _LP], [1e-6]),
-        [
-            Panel(
-                "training loss",
-                "train/loss",
-                {(f"dln{v}", 1e-6): f"fig5b_dln_loss_{n}" for v, n in _LP.items()},
-            )
-        ],
+        list(DLN_LP.papers),
+        [DLN_LP],
         "25 linear layers of 10 x 10, full batch. To see: which norm reaches the lowest loss. "
         "The paper states neither the spread of its data nor whether its loss is halved, so "
         "compare shapes and order, not levels. " + _AXIS + WINDOWS,

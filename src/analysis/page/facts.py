@@ -1,13 +1,12 @@
 """What a report says of the runs: the list, the readings they chose, where they are from."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import polars
 from polars import DataFrame, col
 
-from src.analysis.claims import rules
 from src.analysis.figures import Source
+from src.analysis.figures.select import GROUPS, PLACES, usually
 from src.runs.reading import read_rows
 
 READINGS = {
@@ -37,9 +36,7 @@ ORIGINS = {
     "threads": "Threads",
     "data.variant": "Data",
 }
-# What says where or how a run was recorded, not what was trained.
-_RECORDING = ("probes.", "logger.", "versions.", "machine.", "git.", "data.root", "data.cache")
-_OWN_COLUMN = ("model.name", "optim.lr", "seed", "scale", "data.name", "max_steps")
+_OWN_COLUMN = ("model.name", "optim.lr", "data.name", "data.variant")
 
 
 class Spread(NamedTuple):
@@ -59,8 +56,8 @@ def listed(source: Source) -> list[dict[str, Any]]:
     """
     table = source.runs.table
     finals = _finals(source)
-    differing = [key for key in _settings(table) if table[key].n_unique() > 1]
-    usual = {key: rules().defaults.get(key, table[key].mode().sort()[0]) for key in differing}
+    settings = [key for key in table.columns if key.startswith((*GROUPS, "precision"))]
+    usual = usually(table, [key for key in settings if key not in (*_OWN_COLUMN, *PLACES)])
     rows = []
     for row in table.iter_rows(named=True):
         told = {key: row.get(key) for key in ("run", "state", "step", "seconds", "message")}
@@ -77,22 +74,13 @@ def _finals(source: Source) -> dict[str, dict[str, float]]:
     runs = source.runs.table["run"].to_list()
     where = col("name").is_in(list(names))
     rows = read_rows(
-        source.root, runs, "metrics", ["step", "name", "value"], where, source.problems
+        source.root, runs, "metrics", ["step", "name", "value"], where, source.runs.problems
     )
     last = rows.sort("step").group_by("run", "name").agg(col("value").last())
     found: dict[str, dict[str, float]] = {}
     for run, name, value in last.iter_rows():
         found.setdefault(run, {})[names[name]] = 100 * value
     return found
-
-
-def _settings(table: DataFrame) -> Iterator[str]:
-    for key in table.columns:
-        group = (
-            key.startswith(("model.", "noise.", "init.", "data.", "optim.")) or key == "precision"
-        )
-        if group and key not in _OWN_COLUMN and not key.startswith((*_RECORDING, "data.variant")):
-            yield key
 
 
 def readings(table: DataFrame) -> list[Spread]:

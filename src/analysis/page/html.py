@@ -31,19 +31,7 @@ def html(report: Report) -> str:
         boxes={drawing.figure.name: _box(drawing) for drawing in report.figures},
         narrow=lambda drawing: float(_box(drawing).split()[2]) < 560,
         cell=_cell,
-        marks=words.MARKS,
-        key=words.KEY,
-        numbers=words.NUMBERS,
-        definitions=words.DEFINITIONS,
-        effect=words.effect,
-        older=words.older,
-        settings=words.settings,
-        parts=words.parts,
-        interval=words.interval,
-        each=words.each,
-        number=words.number,
-        plural=words.plural,
-        tally=words.tally,
+        words=words,
     )
 
 

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Report:
     readings: Sequence[facts.Spread]
     origins: Sequence[facts.Spread]
     problems: Sequence[str]
-    made: dict[str, Any] = field(default_factory=dict)
+    made: dict[str, Any]
 
     @property
     def older(self) -> int:
@@ -62,7 +62,7 @@ def compiled(root: Path) -> Report:
         NotADirectoryError: If there is no such folder.
     """
     runs = read_runs(root)
-    source = Source(root, runs, runs.problems)
+    source = Source(root, runs)
     results = judge(root, runs)
     figures = {figure: drawn(figure, source) for figure in FIGURES}
     listed = facts.listed(source)
@@ -79,6 +79,6 @@ def compiled(root: Path) -> Report:
         states=dict(states.iter_rows()),
         readings=facts.readings(runs.table) if listed else [],
         origins=facts.origins(runs.table) if listed else [],
-        problems=list(dict.fromkeys(source.problems)),
+        problems=list(dict.fromkeys(runs.problems)),
         made={"when": f"{now:%Y-%m-%d %H:%M} UTC", **provenance()["git"]},
     )

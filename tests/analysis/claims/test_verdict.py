@@ -144,7 +144,7 @@ class TestConcluded:
         verdict, shown = concluded(Finding([*parts, part("contradicted", p=p)]))
         expected = "mixed" if 9 * p < 0.05 else "inconclusive"
         assert (verdict, shown.verdict) == (expected, parts[expected != "mixed"].verdict)
-        finding = Finding([*parts[1:], part("contradicted", p=p)], headline=parts[0])
+        finding = Finding([*parts[1:], part("contradicted", p=p)], whole=parts[0])
         assert concluded(finding)[0] == ("mixed" if 9 * p < 0.05 else "supported")
 
     def test_an_opposite_part_that_a_grid_decides_has_no_p(self):
@@ -166,7 +166,7 @@ class TestConcluded:
         assert concluded(Finding([], part("not run", seeds=0))) == ("not run", None)
 
     @pytest.mark.parametrize(
-        ("headline", "detail", "expected"),
+        ("whole", "detail", "expected"),
         [
             ("supported", "inconclusive", "supported"),
             ("supported", "contradicted", "mixed"),
@@ -174,6 +174,6 @@ class TestConcluded:
             ("inconclusive", "supported", "inconclusive"),
         ],
     )
-    def test_a_headline_decides_unless_a_detail_says_the_opposite(self, headline, detail, expected):
-        finding = Finding([part(detail)], headline=part(headline))
-        assert concluded(finding) == (expected, finding.headline)
+    def test_the_whole_decides_unless_a_detail_says_the_opposite(self, whole, detail, expected):
+        finding = Finding([part(detail)], whole=part(whole))
+        assert concluded(finding) == (expected, finding.whole)

@@ -11,6 +11,6 @@ KEYS = {"run": "a", "variant": "vgg", "lr": 0.1}
 
 
 def gathered(root: Path, name: str) -> Gathered:
-    found = BY_NAME[name].gathered(Source(root, read_runs(root), []))
+    found = BY_NAME[name].gathered(Source(root, read_runs(root)))
     assert found is not None
     return found

@@ -19,7 +19,7 @@ NAMES = [figure.name for figure in FIGURES]
 
 @pytest.fixture(scope="module")
 def source(full: Path) -> Source:
-    return Source(full, read_runs(full), [])
+    return Source(full, read_runs(full))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_a_diverged_run_is_in_the_figure_and_in_its_words(all_drawn: dict[str, D
 
 @pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
 def test_without_runs_nothing_is_drawn(figure: Figure, tmp_path: Path) -> None:
-    assert drawn(figure, Source(tmp_path, read_runs(tmp_path), [])) is None
+    assert drawn(figure, Source(tmp_path, read_runs(tmp_path))) is None
 
 
 MODELS = ("vgg", "vgg_bn", "vgg_noisy", "vgg_l1", "dln", "dln_bn", "dln_l1", "mlp")
@@ -115,7 +115,7 @@ def test_runs_with_nothing_finite_break_no_figure(
     figure: Figure, state: str, request: pytest.FixtureRequest
 ) -> None:
     root = request.getfixturevalue(state)
-    drawn(figure, Source(root, read_runs(root), []))
+    drawn(figure, Source(root, read_runs(root)))
 
 
 def test_every_figure_a_claim_names_is_one_of_these() -> None:

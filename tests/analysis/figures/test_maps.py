@@ -61,7 +61,7 @@ def test_a_map_has_the_accuracies_the_runs_ended_with(run, tmp_path: Path) -> No
 def test_a_map_of_settings_may_have_one_rate_and_one_of_variants_not(run, tmp_path: Path) -> None:
     for model, gain in (("vgg", 1.0), ("vgg_bn", 1.0), ("vgg", 0.5)):
         run(tmp_path, model, 0.1, config={"init.gain": gain}, tables=("metrics",))
-    source = Source(tmp_path, read_runs(tmp_path), [])
+    source = Source(tmp_path, read_runs(tmp_path))
     assert BY_NAME["lr_sensitivity"].gathered(source) is None
     data = gathered(tmp_path, "init_sensitivity").data
     assert data.select("variant", "lr", "level").rows() == [

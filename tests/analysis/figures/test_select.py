@@ -107,7 +107,7 @@ def test_a_figure_draws_its_own_sweep_alone_once_that_was_started(run, tmp_path:
     figure = next(figure for figure in FIGURES if figure.name == "fig1_training")
 
     def taken() -> set[str]:
-        found = figure.gathered(Source(tmp_path, read_runs(tmp_path), []))
+        found = figure.gathered(Source(tmp_path, read_runs(tmp_path)))
         assert found is not None
         return set(found.selection.runs["run"])
 

@@ -11,6 +11,7 @@ import pytest
 from markupsafe import escape
 
 from src.analysis.claims import to_json
+from src.analysis.figures import FIGURES
 from src.analysis.page import words
 from src.analysis.page.html import html
 from src.analysis.page.markdown import markdown, summary
@@ -85,7 +86,7 @@ def test_identifiers_are_unique_and_every_link_leads_somewhere(page: str) -> Non
 
 
 def test_every_figure_is_there_once_with_its_words(report: Report, page: str) -> None:
-    assert len(report.figures) == 30 and not report.absent
+    assert [drawing.figure for drawing in report.figures] == [*FIGURES] and not report.absent
     for drawing in report.figures:
         assert page.count(f'id="svg-{drawing.figure.name}"') == 1
         assert f'aria-label="{escape(drawing.figure.title)}.' in page
