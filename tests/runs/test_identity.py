@@ -31,7 +31,7 @@ TRAINING = {
     "model.statistics": "running",
     "model.lp_centred": True,
     "model.linf_of": "sample",
-    "model.groups": 8,
+    "model.groups": 4,
     "noise.n_mu": 0.25,
     "noise.n_sigma": 1.5,
     "noise.r_mu": 0.2,
