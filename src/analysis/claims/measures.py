@@ -263,17 +263,19 @@ def drifts(
 
 
 def drift_component(
-    label: str,
-    name: str,
-    standard: Mapping[int, Run],
-    other: Mapping[int, Run],
+    cells: Cells,
+    lr: float,
+    model: str,
     site: str,
     direction: Direction,
+    label: str,
+    name: str,
     column: str = "mean",
 ) -> Component:
-    """Judge a column of the drift at a site against the standard network's.
+    """Judge a column of a variant's drift at a site against the standard network's.
 
     That has one distribution a layer, which enters its non-linearity.
     """
+    standard, other = cells.pair("vgg", model, optim__lr=lr)
     what = f"step-to-step change of {column} over spread, {name} / standard"
     return ratio(label, what, drifts(standard, "after_noise", other, site, column), direction)

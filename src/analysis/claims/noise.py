@@ -111,18 +111,16 @@ def noisy_final(cells: Cells, lr: float, margin: float) -> Finding:
 @claim
 def noisy_unstable(cells: Cells, lr: float, sites: Sequence[str]) -> Finding:
     """Compare the step-to-step change of means at each site with the standard network's."""
-    standard, noisy = cells.pair("vgg", "vgg_noisy", optim__lr=lr)
+    model, name = "vgg_noisy", "noisy"
     return Finding(
-        [drift_component(site, "noisy", standard, noisy, site, "greater") for site in sites]
+        [drift_component(cells, lr, model, site, "greater", site, name) for site in sites]
     )
 
 
 def stable_distributions(cells: Cells, lr: float, sites: Sequence[str]) -> Finding:
     """Compare BatchNorm's step-to-step change of means at each site with the standard network's."""
-    standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
-    return Finding(
-        [drift_component(site, "BatchNorm", standard, normalised, site, "less") for site in sites]
-    )
+    model, name = "vgg_bn", "BatchNorm"
+    return Finding([drift_component(cells, lr, model, site, "less", site, name) for site in sites])
 
 
 claim(stable_distributions, "stable_distributions", "stable_on_same_images")

@@ -57,18 +57,10 @@ def lp_trains_dln(cells: Cells, norms: Sequence[str], lr: float, margin: float) 
 @claim
 def lp_shifts(cells: Cells, norms: Sequence[str], lr: float, site: str) -> Finding:
     """Compare the step-to-step change of distributions at a site with the standard network's."""
-    standard = cells.of("vgg", optim__lr=lr)
+    name, column = "lp norm", "distribution"
     return Finding(
         [
-            drift_component(
-                norm,
-                "lp norm",
-                standard,
-                cells.of(f"vgg_{norm}", optim__lr=lr),
-                site,
-                "greater",
-                "distribution",
-            )
+            drift_component(cells, lr, f"vgg_{norm}", site, "greater", norm, name, column)
             for norm in norms
         ]
     )
@@ -79,17 +71,10 @@ def batch_independent_steady(
     cells: Cells, norms: Sequence[str], lr: float, sites: Sequence[str]
 ) -> Finding:
     """Compare the step-to-step change of means at each site with the standard network's."""
-    standard = cells.of("vgg", optim__lr=lr)
+    name = "other norm"
     return Finding(
         [
-            drift_component(
-                f"{norm}, {site}",
-                "other norm",
-                standard,
-                cells.of(f"vgg_{norm}", optim__lr=lr),
-                site,
-                "less",
-            )
+            drift_component(cells, lr, f"vgg_{norm}", site, "less", f"{norm}, {site}", name)
             for norm in norms
             for site in sites
         ]

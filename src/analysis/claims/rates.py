@@ -1,7 +1,8 @@
 """BatchNorm allows higher rates and stronger noise, and depends less on rate and initialisation."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -25,7 +26,8 @@ _INIT = ("init.name", "init.gain", "init.std")
 def higher_rate(cells: Cells, rates: int) -> Finding:
     """Compare the largest rate at which each network trains."""
     what = "ratio of the largest rates that train, BatchNorm / standard"
-    return Finding([_furthest(cells, "", what, _both(cells, _RATE, rates))])
+    training = partial(_training, cells=cells)
+    return Finding([_furthest("", what, _both(cells, _RATE, rates), training)])
 
 
 @claim
@@ -34,25 +36,29 @@ def noise_tolerance(cells: Cells, lr: float, strengths: int, within: float) -> F
 
     It is told, too, with which each trains at all: that leaves more room to who is ahead.
     """
-    without = [cells.of(model, optim__lr=lr) for model in ("vgg", "vgg_bn")]
+    without = {
+        "vgg_plain_noisy": cells.of("vgg", optim__lr=lr),
+        "vgg_noisy": cells.of("vgg_bn", optim__lr=lr),
+    }
 
-    def borne(runs: Grid, alone: Run) -> set[float]:
+    def borne(runs: Grid) -> set[float]:
+        first = next(iter(runs.values()))
+        alone = without[first.model][first.config["seed"]]
         least = train_accuracy(alone, **cells.measured) - within
         accuracies = {s: train_accuracy(run, **cells.measured) for (s,), run in runs.items()}
         return {strength for strength, accuracy in accuracies.items() if accuracy >= least}
 
-    models = ("vgg_plain_noisy", "vgg_noisy")
-    both = list(_both(cells, _STRENGTH, strengths, models, optim__lr=lr))
-    whole = {
-        seed: (largest(_rates(plain), a), largest(_rates(noisy), b))
+    both = list(_both(cells, _STRENGTH, strengths, [*without], optim__lr=lr))
+    comparable = [
+        (seed, plain, noisy)
         for seed, plain, noisy in both
-        if all(seed in runs and _trains(runs[seed], cells) for runs in without)
-        and (a := borne(plain, without[0][seed])) | (b := borne(noisy, without[1][seed]))
-    }
+        if all(seed in runs and _trains(runs[seed], cells) for runs in without.values())
+    ]
     what = "ratio of the strongest noises {}, BatchNorm / standard"
+    training = partial(_training, cells=cells)
     return Finding(
-        [_furthest(cells, "trains at all", what.format("that train"), both)],
-        larger("", what.format("borne"), whole),
+        [_furthest("trains at all", what.format("that train"), both, training)],
+        _furthest("", what.format("borne"), comparable, borne),
     )
 
 
@@ -169,13 +175,16 @@ def _both(
 
 
 def _furthest(
-    cells: Cells, label: str, what: str, both: Iterable[tuple[int, Grid, Grid]]
+    label: str,
+    what: str,
+    both: Iterable[tuple[int, Grid, Grid]],
+    good: Callable[[Grid], set[float]],
 ) -> Component:
-    """Compare the largest value of one axis at which each network trains."""
+    """Compare the largest of the values of one axis that are good for each network."""
     found = {
         seed: (largest(_rates(standard), a), largest(_rates(normalised), b))
         for seed, standard, normalised in both
-        if (a := _training(standard, cells)) | (b := _training(normalised, cells))
+        if (a := good(standard)) | (b := good(normalised))
     }
     return larger(label, what, found)
 

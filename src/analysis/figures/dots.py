@@ -10,12 +10,12 @@ from polars import DataFrame, col
 from src.analysis.figures import style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.maps import DEFAULT, Compared, compared_runs, natural, varying
+from src.analysis.figures.moments import BATCH_INDEPENDENT
 
 _PANELS = {
     "training accuracy (%)": ("accuracy", "low", "high"),
     "test accuracy (%)": ("test_accuracy", "test_low", "test_high"),
 }
-_BATCH_INDEPENDENT = ("vgg_layer", "vgg_group", "vgg_instance")
 
 
 def _gather(source: Source, compared: Compared) -> Gathered | None:
@@ -24,9 +24,9 @@ def _gather(source: Source, compared: Compared) -> Gathered | None:
 
 
 def _gather_controls(source: Source) -> Gathered | None:
-    models = ["vgg", "vgg_bn", "vgg_plain_noisy", *_BATCH_INDEPENDENT]
+    models = ["vgg", "vgg_bn", "vgg_plain_noisy", *BATCH_INDEPENDENT]
     found = compared_runs(source, models, _controls, [0.1, 0.01])
-    return found if found and found.data["variant"].is_in(_BATCH_INDEPENDENT).any() else None
+    return found if found and found.data["variant"].is_in(BATCH_INDEPENDENT).any() else None
 
 
 def _batch_sizes(table: DataFrame) -> tuple[list[str], polars.Expr]:

@@ -13,7 +13,7 @@ from src.analysis.figures.training import cells, chosen, legend, points, told
 
 LAYERS = (2, 9, 13)
 _NORMALISED = ["vgg_bn", "vgg_noisy"]
-_BATCH_INDEPENDENT = ["vgg_layer", "vgg_group", "vgg_instance"]
+BATCH_INDEPENDENT = ["vgg_layer", "vgg_group", "vgg_instance"]
 _KEYS = ("run", "variant", "lr", "layer", "unit")
 _SITES = {  # of all layers: where, and what of a distribution
     "mean, before the norm": ("before_norm", "mean"),
@@ -195,7 +195,7 @@ FIGURES = (
         "convolutions. To see: whether those that train as fast as BatchNorm steady distributions, "
         "too. Line and band: median and range over seeds. No paper has this figure.",
         lambda source: _gather_over_spread(
-            source, ["vgg", "vgg_bn", *_BATCH_INDEPENDENT], _BATCH_INDEPENDENT, "training"
+            source, ["vgg", "vgg_bn", *BATCH_INDEPENDENT], BATCH_INDEPENDENT, "training"
         ),
         draw,
         _told,
