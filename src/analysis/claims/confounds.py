@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy
 from polars import col
 
+from src.analysis.claims.accuracies import late_loss, trains
 from src.analysis.claims.cells import Cells, Run, pairs
+from src.analysis.claims.comparing import median, median_log_ratio
 from src.analysis.claims.landscape import PANELS, Steps, along, compared
-from src.analysis.claims.measures import late_loss, median, median_log_ratio, trains
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
 from src.analysis.claims.verdict import Finding, difference, ratio

@@ -6,22 +6,20 @@ from dataclasses import replace
 
 import numpy
 
-from src.analysis.claims.cells import Cells, Run, pairs
-from src.analysis.claims.measures import (
+from src.analysis.claims.accuracies import (
     POINTS,
     accuracy_error,
-    drift_component,
-    drifts,
     gained,
-    log_variance,
     recorded_every,
-    steps_to,
     train_accuracy,
     trains,
 )
+from src.analysis.claims.cells import Cells, Run, pairs
+from src.analysis.claims.drifts import drift_component, drifts
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component, Verdict
 from src.analysis.claims.rulebook import rules
+from src.analysis.claims.steps import log_variance, steps_to
 from src.analysis.claims.verdict import Finding, component, difference, ratio
 from src.analysis.statistics import ratio_of_means, steps_ratio
 

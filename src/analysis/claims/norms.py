@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from src.analysis.claims.accuracies import late_loss
 from src.analysis.claims.cells import Cells, pairs
-from src.analysis.claims.measures import drift_component, late_loss, log, steps_component
+from src.analysis.claims.comparing import log
+from src.analysis.claims.drifts import drift_component
 from src.analysis.claims.registry import claim
+from src.analysis.claims.steps import steps_component
 from src.analysis.claims.verdict import Finding, ratio
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy
 from polars import col
 
+from src.analysis.claims.accuracies import POINTS, accuracy_error, train_accuracy, trains
 from src.analysis.claims.cells import Cells, Run
 from src.analysis.claims.grids import OnGrid, equal, extent, larger, largest
-from src.analysis.claims.measures import POINTS, accuracy_error, train_accuracy, trains
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
 from src.analysis.claims.verdict import Finding, difference

@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy
 from polars import Series
 
-from src.analysis.claims.cells import Cells, Run, pairs
-from src.analysis.claims.measures import (
+from src.analysis.claims.accuracies import (
     POINTS,
     accuracy_error,
-    median,
     test_accuracy,
     train_accuracy,
     trains,
 )
+from src.analysis.claims.cells import Cells, Run, pairs
+from src.analysis.claims.comparing import median
 from src.analysis.claims.registry import claim
 from src.analysis.claims.verdict import Finding, difference
 

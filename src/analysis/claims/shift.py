@@ -7,7 +7,7 @@ from itertools import pairwise
 from polars import DataFrame, col
 
 from src.analysis.claims.cells import Cells, Run, pairs
-from src.analysis.claims.measures import (
+from src.analysis.claims.comparing import (
     WHOLE,
     EqualLoss,
     Nets,

@@ -2,8 +2,9 @@
 
 from polars import col
 
+from src.analysis.claims.accuracies import POINTS
 from src.analysis.claims.cells import Cells, Run
-from src.analysis.claims.measures import POINTS, log, median
+from src.analysis.claims.comparing import log, median
 from src.analysis.claims.registry import claim
 from src.analysis.claims.verdict import Finding, difference, ratio
 

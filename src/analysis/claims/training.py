@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
-from src.analysis.claims.cells import Cells, Run, pairs
-from src.analysis.claims.measures import (
+from src.analysis.claims.accuracies import (
     POINTS,
     accuracy_error,
     gained,
-    steps_component,
     test_accuracy,
     train_accuracy,
 )
+from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
 from src.analysis.claims.rulebook import rules
+from src.analysis.claims.steps import steps_component
 from src.analysis.claims.verdict import Direction, Finding, difference
 
 

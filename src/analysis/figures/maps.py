@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 from polars import DataFrame, col
 
-from src.analysis.claims.measures import LATE
+from src.analysis.claims.accuracies import LATE
 from src.analysis.figures import style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.select import Selection, select, usually

@@ -1,0 +1,98 @@
+"""What two networks' probes found, side by side: which runs, where in training, the median."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import polars
+from polars import DataFrame, col
+
+from src.analysis.claims.cells import Cells, Run
+from src.analysis.losses import smoothed
+
+Nets = tuple[Mapping[int, Run], Mapping[int, Run]]  # the standard network's runs and BatchNorm's
+Window = tuple[float, float]  # of training, in fractions of its steps
+WHOLE: Window = (0.0, math.inf)
+
+
+def own_initialisation(cells: Cells, lr: float) -> Nets:
+    """Return the standard network's runs from He's initialisation, BatchNorm's from Glorot's."""
+    return (
+        cells.of("vgg", optim__lr=lr, init__name="he_normal"),
+        cells.of("vgg_bn", optim__lr=lr, init__name="glorot_normal"),
+    )
+
+
+class EqualLoss(NamedTuple):
+    """What counts as an equal training loss, see :func:`smoothed`.
+
+    Attributes:
+        within: How far apart two losses may be, in nats.
+        below: Only losses below this: a network that stays at chance has none to compare.
+        least: At how many different steps of the second run there must be one; with fewer, none
+            is taken.
+    """
+
+    within: float
+    below: float
+    least: int
+
+
+def at_equal_loss(
+    first: Run, a: DataFrame, second: Run, b: DataFrame, equal: EqualLoss
+) -> DataFrame:
+    """Return what the second run's probes found where the first had the same training loss.
+
+    Args:
+        first: A run.
+        a: Its probed steps, ``step`` among the columns.
+        second: Another.
+        b: What its probes found.
+        equal: What counts as that.
+
+    Returns:
+        Rows of ``b``, once for each step of ``a`` to which their loss is the nearest, with that as
+        their ``step``.
+    """
+    mine, theirs = (
+        _losses(run, rows).filter(col("loss") < equal.below).sort("loss")
+        for run, rows in ((first, a), (second, b))
+    )
+    nearest = mine.join_asof(
+        theirs.rename({"step": "second"}), on="loss", strategy="nearest", tolerance=equal.within
+    )
+    matched = nearest.drop_nulls().select("step", "second")
+    if matched["second"].n_unique() < equal.least:
+        matched = matched.clear()
+    return b.rename({"step": "second"}).join(matched, on="second")
+
+
+def _losses(run: Run, probed: DataFrame) -> DataFrame:
+    losses = smoothed(run.metric("train/loss"))
+    return losses.join(probed.select("step").unique(), on="step")
+
+
+def median_log_ratio(first: DataFrame, second: DataFrame, column: str, on: Sequence[str]) -> float:
+    """Return the median of log(second / first) over the rows both have; NaN where there is none."""
+    return _median(first, second, (col(f"{column}_second") / col(column)).log(), on)
+
+
+def median_difference(first: DataFrame, second: DataFrame, column: str, on: Sequence[str]) -> float:
+    """Return the median of second - first over the rows both have; NaN where there is none."""
+    return _median(first, second, col(f"{column}_second") - col(column), on)
+
+
+def _median(first: DataFrame, second: DataFrame, change: polars.Expr, on: Sequence[str]) -> float:
+    both = first.join(second, on=on, suffix="_second")
+    return median(both.select(change).to_series())
+
+
+def median(values: polars.Series) -> float:
+    """Return the median of the values there are; NaN where there is none."""
+    middle = values.drop_nulls().drop_nans().median()
+    return math.nan if middle is None else float(middle)  # type: ignore[arg-type]
+
+
+def log(value: float) -> float:
+    """Return the logarithm, infinite at 0 and NaN where there is none."""
+    return -math.inf if value == 0 else math.log(value) if value > 0 else math.nan
