@@ -51,6 +51,10 @@ sweep: setup ## run a named sweep: SWEEP=fig2_noise [SEEDS=0,1,2 SCALE=paper LAU
 	  $(if $(PARTITION),hydra.launcher.partition=$(PARTITION)) \
 	  $(if $(JOBS),hydra.launcher.$(if $(filter local,$(LAUNCHER)),jobs,array_parallelism)=$(JOBS)) $(ARGS)
 
+sweeps: ## list the named sweeps, each with the command of our runs
+	@awk 'FNR == 1 {about = 1; next} /^# [A-Z][a-z]*: / {if (about) print ""; about = 0} \
+	  about {sub(/^# */, ""); printf "%s ", $$0} sub(/^# (Command|Besides): /, "    ")' sweeps/*.yaml
+
 status: setup ## how far the sweeps are, and the command that finishes them: RUNS=runs (ARGS=--watch to go on looking)
 	$(BIN)/python -m src.status $(or $(RUNS),runs) $(ARGS)
 
@@ -67,4 +71,4 @@ lock: setup ## renew requirements.lock from pyproject.toml (ARGS="--upgrade" for
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra slurm --extra dashboard --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --custom-compile-command 'make lock' -q $(ARGS) -o requirements.lock
 
-.PHONY: help setup demo test faults lint audit bench sweep status report results wandb-sync lock
+.PHONY: help setup demo test faults lint audit bench sweep sweeps status report results wandb-sync lock

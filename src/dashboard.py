@@ -46,6 +46,11 @@ _ALONG = [
     Plot("gradient difference", "landscape/euclidean/gradient/.*/grad_diff", log=True),
     Plot("effective beta", "landscape/euclidean/gradient/.*/beta", log=True),
 ]
+_RANDOM = [
+    *_ALONG[1:],
+    Plot("gradient difference, random direction", "landscape/euclidean/random/.*/grad_diff"),
+    Plot("effective beta, random direction", "landscape/euclidean/random/.*/beta", log=True),
+]
 _RELATIVE = [Plot("effective beta, relative metric", "landscape/relative/.*/beta", log=True)]
 _UNITS = [
     Plot("activations, mean", "activations/.*/mean"),
@@ -65,6 +70,7 @@ _LENGTHS = [
 # The figures of the report, and what of a run they are made of.
 SECTIONS: dict[str, list[Plot]] = {
     "fig1_training": _ACCURACY + _LENGTHS,
+    "fig1_he": _ACCURACY,
     "fig1_activations": _UNITS,
     "fig2_noise": _ACCURACY,
     "fig2_activations": _UNITS,
@@ -76,6 +82,9 @@ SECTIONS: dict[str, list[Plot]] = {
     "fig4_landscape": _ALONG,
     "fig4_he": _ALONG,
     "fig4_own": _ALONG,
+    "fig4_confounds": _ALONG,
+    "fig4_measures": [_ALONG[1], _LENGTHS[0]],
+    "fig4_random": _RANDOM,
     "fig4_relative": _RELATIVE,
     "fig5_lp_vgg": _ACCURACY,
     "fig5_lp_dln": [_ACCURACY[2]],

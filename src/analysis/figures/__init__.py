@@ -5,6 +5,7 @@ from src.analysis.figures import (
     equal_loss,
     landscape,
     maps,
+    measures,
     moments,
     ridgelines,
     shift,
@@ -22,6 +23,7 @@ _FAMILIES = (
     training,
     shift,
     landscape,
+    measures,
     equal_loss,
     moments,
     step_sizes,
@@ -34,6 +36,7 @@ _FAMILIES = (
 )
 _ORDER = (
     "fig1_training",
+    "fig1_he",
     "fig1_activations",
     "fig2_noise",
     "fig2_activations",
@@ -45,6 +48,9 @@ _ORDER = (
     "fig4_landscape",
     "fig4_he",
     "fig4_own",
+    "fig4_confounds",
+    "fig4_measures",
+    "fig4_random",
     "fig4_relative",
     "fig5_lp_vgg",
     "fig5_lp_dln",

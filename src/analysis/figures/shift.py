@@ -10,9 +10,10 @@ from polars import DataFrame, col
 
 from src.analysis.figures import curves, style
 from src.analysis.figures.figure import Figure, Gathered, Source
-from src.analysis.figures.landscape import FROM_HE, OWN
 from src.analysis.figures.select import Selection
 from src.analysis.figures.training import (
+    FROM_HE,
+    OWN,
     WINDOWS,
     Also,
     Panel,

@@ -12,9 +12,9 @@ from polars import DataFrame, col
 
 from src.analysis.claims import rules
 from src.analysis.figures import style
+from src.analysis.figures.bands import walked
 from src.analysis.figures.curves import over_seeds
 from src.analysis.figures.figure import Figure, Gathered, Source
-from src.analysis.figures.landscape import walked
 from src.analysis.figures.maps import finals
 from src.analysis.figures.select import Selection
 from src.analysis.figures.training import cells, chosen

@@ -11,9 +11,9 @@ from matplotlib.colors import Normalize
 from polars import DataFrame, col
 
 from src.analysis.figures import style
+from src.analysis.figures.bands import walked
 from src.analysis.figures.curves import over_seeds
 from src.analysis.figures.figure import Figure, Gathered, Source
-from src.analysis.figures.landscape import walked
 from src.analysis.figures.training import cells, chosen
 
 COLUMNS = ("variant", "lr", "step", "eta", "grad_diff", "low", "high", "seeds")

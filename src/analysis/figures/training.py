@@ -13,6 +13,8 @@ from src.analysis.figures.select import Selection, select
 
 Cells = Sequence[tuple[str, float]]
 Also = Mapping[str, str | Mapping[str, str]]  # settings, of all or by variant
+FROM_HE = {"init.name": "he_normal"}
+OWN = {"init.name": {"vgg": "he_normal", "vgg_bn": "glorot_normal"}}
 
 
 class Panel(NamedTuple):
@@ -165,10 +167,11 @@ def _figure(
     wanted: Cells,
     panels: Sequence[Panel],
     text: str,
+    also: Also | None = None,
 ) -> Figure:
     def gather(runs: Source) -> Gathered | None:
         own = [model for model, _ in wanted if style.rank(model) > 1]
-        selection = chosen(runs, wanted, own)
+        selection = chosen(runs, wanted, own, also)
         if selection is None:
             return None
         return Gathered(selection, metrics(runs, selection, panels))
@@ -219,6 +222,21 @@ FIGURES = (
         ],
         "VGG trained by plain SGD at two learning rates. To see: how much sooner BatchNorm rises, "
         "and that only with it the higher rate trains. " + _AXIS + WINDOWS,
+    ),
+    _figure(
+        "fig1_he",
+        "Training and test accuracy from He's initialisation",
+        "ours, after Santurkar et al. 2018, Fig. 1a-b",
+        "fig1_training",
+        cells(["vgg", "vgg_bn"], [0.1, 0.5]),
+        [
+            Panel("training accuracy (%)", "train/accuracy", {}),
+            Panel("test accuracy (%)", "val/accuracy", {}),
+        ],
+        "As Fig. 1, from He's initialisation, from which the standard network is sooner off its "
+        "plateau at chance. To see: how much of BatchNorm's lead is left. No paper has this "
+        "figure. Line and band: median and range over seeds. " + WINDOWS,
+        FROM_HE,
     ),
     _figure(
         "fig2_noise",

@@ -4,7 +4,7 @@ from pathlib import Path
 import polars
 from polars import DataFrame, col
 
-from src.analysis.figures import landscape, style
+from src.analysis.figures import bands, style
 from src.analysis.figures.style import OURS, PAPERS
 from tests.analysis.figures.gathering import BY_NAME, KEYS, gathered
 
@@ -16,10 +16,10 @@ def test_the_landscapes_band_is_the_extremes_over_step_sizes_and_beta_the_greate
             {**KEYS, "step": 0, "loss": 1.5, "grad_diff": 9.0, "beta": 22.5},
         ]
     )
-    found = {row["panel"]: row for row in landscape.extremes(rows).iter_rows(named=True)}
-    assert (found[landscape.LOSS]["low"], found[landscape.LOSS]["high"]) == (1.5, 2.0)
-    assert (found[landscape.GRADIENT]["low"], found[landscape.GRADIENT]["high"]) == (5.0, 9.0)
-    assert found[landscape.BETA]["high"] == 50.0
+    found = {row["panel"]: row for row in bands.extremes(rows).iter_rows(named=True)}
+    assert (found[bands.LOSS]["low"], found[bands.LOSS]["high"]) == (1.5, 2.0)
+    assert (found[bands.GRADIENT]["low"], found[bands.GRADIENT]["high"]) == (5.0, 9.0)
+    assert found[bands.BETA]["high"] == 50.0
 
 
 def test_a_point_that_overflowed_is_beyond_every_finite_one() -> None:
@@ -29,7 +29,7 @@ def test_a_point_that_overflowed_is_beyond_every_finite_one() -> None:
             for value in (1.0, math.nan)
         ]
     )
-    found = landscape.extremes(rows)
+    found = bands.extremes(rows)
     assert found["high"].to_list() == [math.inf] * 3 and found["low"].to_list() == [1.0] * 3
 
 
@@ -41,7 +41,7 @@ def test_only_the_papers_range_of_step_sizes_is_in_the_band(run, tmp_path: Path)
     other = wrote.with_columns(metric=polars.lit("relative"), grad_diff=polars.lit(1e9))
     polars.concat([wrote, far, other]).write_parquet(path)
     data = gathered(tmp_path, "fig4_landscape").data
-    mine = data.filter(col("panel") == landscape.GRADIENT, col("whose") == OURS)
+    mine = data.filter(col("panel") == bands.GRADIENT, col("whose") == OURS)
     assert (
         mine["high"].to_list()
         == wrote.group_by("step", maintain_order=True)
@@ -81,4 +81,4 @@ def test_the_relative_metric_has_a_figure_of_its_own(run, tmp_path: Path) -> Non
     relative = polars.when(metric="relative").then(7.0).otherwise(col("beta"))
     polars.read_parquet(path).with_columns(beta=relative).write_parquet(path)
     data = gathered(tmp_path, "fig4_relative").data
-    assert set(data.filter(col("panel") == landscape.BETA)["value"]) == {7.0}
+    assert set(data.filter(col("panel") == bands.BETA)["value"]) == {7.0}
