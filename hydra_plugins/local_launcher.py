@@ -76,7 +76,7 @@ class LocalLauncher(BasicLauncher):
     def _start(self, cell: Cell, grid: Grid, log: Path) -> subprocess.Popen[bytes]:
         cores = len(os.sched_getaffinity(0))
         threads = {"OMP_NUM_THREADS": str(max(cores // self.jobs, 1))}
-        command = [sys.executable, "-m", "src.train", *cell.overrides, *grid.membership]
+        command = [sys.executable, "-m", "src.train", *cell.alone, *grid.membership]
         with log.open("ab") as output:
             # A session of its own: the terminal's Ctrl-C comes through us, once.
             return subprocess.Popen(

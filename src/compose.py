@@ -40,6 +40,7 @@ OmegaConf.register_new_resolver("by_scale", _by_scale, replace=True)
 OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
 
 ROOT = Path(__file__).resolve().parents[1]
+NO_GRIDS = "hydra.sweeper.grids=[]"  # one cell of a sweep, which sets all its swept keys
 
 
 class SettingsError(Exception):
@@ -54,7 +55,8 @@ def screened(arguments: Sequence[str]) -> list[str]:
     """Return one line for each argument that is refused before Hydra acts on it.
 
     Whatever it imports and calls runs before any setting is checked. So its configuration is ours
-    alone: no file from elsewhere, and of its own settings the launcher and its parameters. W&B's
+    alone: no file from elsewhere, and of its own settings the launcher and its parameters, and that
+    there are no grids. W&B's
     key is refused since each run's settings are written down.
     """
     given = get_args_parser().parse_args([*arguments])
@@ -73,7 +75,7 @@ def screened(arguments: Sequence[str]) -> list[str]:
         launcher = re.fullmatch(r"\+{0,2}hydra[./]launcher(\.[\w-]+)*=(?!.*\$\{).*", argument)
         if secret and secret in argument:
             lines.append(f"{key}: it holds W&B's key, which would be written to the run's folder")
-        elif "_target_" in argument or not (ours or launcher):
+        elif "_target_" in argument or not (ours or launcher or argument == NO_GRIDS):
             lines.append(f"{argument}: of Hydra's own settings only hydra/launcher may be changed")
         elif group in groups and argument.startswith("~"):
             lines.append(f"{argument}: a group is chosen, not removed")

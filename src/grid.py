@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from src.compose import NO_GRIDS
 from src.runs.folder import ENDED
 from src.runs.identity import run_name
 from src.runs.needs import Needs, needs
@@ -27,6 +28,12 @@ class Cell:
 
     overrides: tuple[str, ...]
     settings: Settings
+
+    @property
+    def alone(self) -> list[str]:
+        """The overrides that ask for it by itself, and not for all grids of a sweep."""
+        named = any(override.lstrip("+").startswith("sweeps=") for override in self.overrides)
+        return [*self.overrides, *[NO_GRIDS] * named]
 
     @property
     def run(self) -> str:
@@ -129,7 +136,7 @@ class Grid:
                 console.print(f"  {cell.run}: {line}", highlight=False, markup=False)
             console.print("The same command trains them again, and only them; one alone:")
             for cell, _ in failed:
-                command = shlex.join(["python", "-m", "src.train", *cell.overrides])
+                command = shlex.join(["python", "-m", "src.train", *cell.alone])
                 console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
         # Another process trains them, or SLURM, which takes one of a run's cells at a time.
         if left:

@@ -11,7 +11,9 @@ from omegaconf import DictConfig
 
 from hydra_plugins.grid_sweeper import points
 from src.analysis.claims import rules
+from src.compose import NO_GRIDS, screened
 from src.dashboard import GROUPED_BY
+from src.grid import Cell
 from src.runs.identity import run_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +41,7 @@ def header(sweep: str) -> dict[str, str]:
     comments = [line for line in lines if line.startswith("# ")][1:]
     found: dict[str, str] = {}
     for line in comments:
-        part = re.fullmatch(r"# (?:(Claims|Paper|Cost|Command): )?(.*)", line)
+        part = re.fullmatch(r"# (?:(Claims|Paper|Cost|Seeds|Command|Besides): )?(.*)", line)
         if part[1] or not found:
             last = part[1] or "What"
             found[last] = part[2]
@@ -107,10 +109,19 @@ class TestEverySweep:
         groups = {tuple(value(each, key) for key in GROUPED_BY) for each in chosen}
         assert len(groups) == len(chosen)
 
+    def test_a_cell_alone_is_that_cell(self, settings, sweep):
+        alone, parser = composed(sweep, NO_GRIDS).hydra.sweeper, OverridesParser.create()
+        for point in cells(sweep):
+            cell = Cell((f"+sweeps={sweep}", *point), settings())
+            assert cell.alone == [*cell.overrides, NO_GRIDS] and screened(cell.alone) == []
+            assert points(alone.params, alone.grids or [{}], point, parser) == [point]
+
     def test_header_says_what_to_expect(self, sweep):
         parts = header(sweep)
-        assert list(parts) == ["What", "Claims", "Paper", "Cost", "Command"]
-        assert f"python -m src.train +sweeps={sweep} " in parts["Command"]
+        always = ["What", "Claims", "Paper", "Cost", "Command"]
+        assert [part for part in parts if part not in ("Seeds", "Besides")] == always
+        for command in (parts["Command"], parts.get("Besides", parts["Command"])):
+            assert command.startswith(f"python -m src.train +sweeps={sweep} ")
         assert "smoke" in parts["Cost"] or "not measured" in parts["Cost"]
 
 

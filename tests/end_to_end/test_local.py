@@ -1,5 +1,6 @@
 """``hydra/launcher=local``: cells side by side, each a process of its own."""
 
+import json
 import os
 import signal
 from dataclasses import dataclass, replace
@@ -99,6 +100,14 @@ def test_under_nohup_a_hang_up_stops_nothing(command, status, wait_for):
 def test_cells_of_one_run_train_one_after_the_other(command, status):
     command(*CELLS, "max_steps=2", "probes=none,ics")
     assert [*status(command.run())["probes"]] == ["ics"]
+
+
+@pytest.mark.slow
+def test_a_cell_trains_itself_and_not_the_other_grids_of_its_sweep(command):
+    command(*CELLS, "+sweeps=own_initialisation", "optim.lr=0.1", "max_steps=2", "probes=none")
+    cells = json.loads((command.runs_dir / "sweeps" / "own_initialisation.json").read_text())
+    names = {cell["run"] for cell in cells["cells"]}
+    assert {run.name for run in command.runs()} == names and len(names) == 2
 
 
 @pytest.mark.parametrize(
