@@ -24,7 +24,7 @@ from src.data.feed import Feed, feed
 from src.memory import keep_freed_memory
 from src.models.init import scale_to_unit_variance
 from src.models.network import Network
-from src.resume import check, compared, start_from
+from src.resume import changes, check, compared, start_from
 from src.runs.folder import RunFolder
 from src.runs.needs import Needs
 from src.runs.provenance import versions
@@ -63,12 +63,7 @@ def fit(
     norms = Norms(folder, settings.log_every)
     probing = _probing(settings, probes, folder, fed)
     checkpoint = start_from(folder, [norms.table, *probing.tables.values()])
-    here = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-        "data": fed.variant,
-        "versions": versions(),
-    }
+    here = _here(device, fed)
     folder.update_status(**here | compared(name, before, here, checkpoint is not None))
     tables = (record, norms, probing)
     keep = settings.keep_checkpoints
@@ -88,25 +83,27 @@ def fit(
             table.write()
 
 
-def replay(
-    settings: Settings, probes: Needs, folder: RunFolder, step: int, checkpoint: Path | None
-) -> None:
+def replay(settings: Settings, probes: Needs, folder: RunFolder, run: RunFolder, step: int) -> None:
     """Take one step of a run again and probe it.
 
     Args:
         settings: The run's.
         probes: What to measure.
         folder: Where the probes' tables go.
+        run: The run's folder, with its checkpoint after so many steps; of step 0 it needs none.
         step: The step to take.
-        checkpoint: Of the run after so many steps; None for its beginning.
 
     Raises:
+        DataError: If the run was trained on other data.
         ValueError: If the checkpoint is damaged, or of another run.
     """
+    checkpoint = run.kept_checkpoint(step) if step else None
     if checkpoint:
-        check(checkpoint, checkpoint.parents[1].name)
+        check(checkpoint, run.path.name)
     settings, device = replace(settings, max_steps=step + 1), _device(settings)
     fed = feed(settings, device, _channels_last(settings, device), start=lambda: step)
+    if elsewhere := changes(run.path.name, run.status() or {}, _here(device, fed)):
+        _log.warning("not to the last bit the step it was: %s", "; ".join(elsewhere.values()))
     probing = _probing(settings, probes, folder, fed, ProbingAgain)
     trainer = _trainer(settings, device, [probing], logger=False)
     model = _model(settings, device, fed, checkpoint)
@@ -124,6 +121,18 @@ def _device(settings: Settings) -> torch.device:
     if chosen == "gpu" and not torch.cuda.is_available():
         raise RuntimeError("accelerator=gpu, but torch sees no CUDA device: allowed is cpu or auto")
     return torch.device("cuda" if chosen != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _here(device: torch.device, fed: Feed) -> dict[str, Any]:
+    """Return where a run is trained, and on what: the keys of its status that ``PLACE`` names."""
+    cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "instructions": None if cuda else torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "data": fed.variant,
+        "versions": versions(),
+    }
 
 
 def _channels_last(settings: Settings, device: torch.device) -> bool:

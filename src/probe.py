@@ -73,7 +73,7 @@ def probe(run: Path, step: int, which: Sequence[str], changes: Sequence[str]) ->
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place))
         try:
-            replay(settings, asked, folder, step, checkpoint if step else None)
+            replay(settings, asked, folder, RunFolder(run), step)
         except Exception as error:
             if isinstance(error, DataError | ValueError):
                 raise Refused(str(error)) from error

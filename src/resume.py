@@ -13,7 +13,7 @@ from src.data.dataset import DataError
 from src.runs.folder import RunFolder
 from src.runs.tables import Table
 
-PLACE = ("device", "threads", "data", "versions")
+PLACE = ("device", "instructions", "threads", "data", "versions")
 """What of a run's status says where it was trained, and on what."""
 
 _log = logging.getLogger(__name__)
@@ -45,22 +45,34 @@ def compared(
     Raises:
         DataError: If it was begun with other data.
     """
+    changed = changes(name, before, here)
+    if not goes_on:
+        return {"moved": None} | ({"started": time.time()} if changed else {})
+    if changed:
+        told = "no longer to the last bit the run it would have been"
+        _log.warning("%s goes on elsewhere (%s): %s", name, "; ".join(changed.values()), told)
+    return {"moved": "; ".join(filter(None, [before.get("moved"), *changed.values()])) or None}
+
+
+def changes(name: str, before: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
+    """Return in words, by key, what is other where a run is trained than it was before.
+
+    What an older run did not record has not changed.
+
+    Raises:
+        DataError: If the data are.
+    """
     now, then = (
         {**told, "torch": told.get("versions", {}).get("torch")} for told in (here, before)
     )
-    keys = ("device", "threads", "data", "torch")
-    changes = {
+    keys = ("device", "instructions", "threads", "data", "torch")
+    changed = {
         k: f"{k}: {then[k]}, then {now[k]}" for k in keys if then.get(k) not in (None, now[k])
     }
-    if "data" in changes:
+    if "data" in changed:
         told = "give it that data again, or begin it anew with force=true"
         raise DataError(f"{name} was begun with {then['data']}, not {now['data']}: {told}")
-    if not goes_on:
-        return {"moved": None} | ({"started": time.time()} if changes else {})
-    if changes:
-        told = "no longer to the last bit the run it would have been"
-        _log.warning("%s goes on elsewhere (%s): %s", name, "; ".join(changes.values()), told)
-    return {"moved": "; ".join(filter(None, [before.get("moved"), *changes.values()])) or None}
+    return changed
 
 
 def _newest_whole(folder: RunFolder) -> Path | None:

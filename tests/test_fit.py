@@ -177,8 +177,11 @@ def test_a_run_that_goes_on_elsewhere_says_so(run, monkeypatch, caplog):
     stayed.path.rename(stayed.path.with_name("stayed"))
     killed(run, monkeypatch, *options)
     monkeypatch.setattr(fit, "versions", lambda: {"torch": "2.99"})
+    here = torch.backends.cpu.get_cpu_capability()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "NONE")
     moved = run("killed", *options, "threads=2").status()["moved"]
-    assert moved == f"threads: 1, then 2; torch: {version('torch')}, then 2.99"
+    changed = (f"instructions: {here}, then NONE", "threads: 1, then 2")
+    assert moved == "; ".join([*changed, f"torch: {version('torch')}, then 2.99"])
     assert f"killed goes on elsewhere ({moved}): no longer to the last bit" in caplog.text
 
 

@@ -2,13 +2,14 @@
 
 import hashlib
 import sys
+from dataclasses import replace
 
 import polars as pl
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from src import probe
+from src import fit, probe
 from src.data import feed
 from src.runs.folder import RunFolder
 from src.runs.needs import needs
@@ -158,6 +159,21 @@ def test_a_checkpoint_that_is_not_the_runs_is_refused(damage, finished, command)
         checkpoint.write_bytes(before)
     said = {"damaged": "is damaged", "of another run": "is a checkpoint of vgg-00000000"}
     assert line.startswith(f"{checkpoint} {said[damage]}")
+
+
+def test_a_step_taken_elsewhere_is_said_to_be(finished, command, caplog):
+    command(finished, "--step", 2, "ics")
+    assert "last bit" not in caplog.text
+    command(finished, "--step", 0, "ics", "threads=2")
+    assert "not to the last bit the step it was: threads: 1, then 2" in caplog.text
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_step_of_other_data_is_refused(step, finished, command, monkeypatch):
+    real = fit.feed
+    monkeypatch.setattr(fit, "feed", lambda *a, **k: replace(real(*a, **k), variant="others"))
+    (line,) = command(finished, "--step", step, "ics", code=2).err.splitlines()
+    assert line.startswith("run was begun with digits") and "not others" in line
 
 
 def test_a_folder_that_is_no_run(tmp_path, command):
