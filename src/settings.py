@@ -262,6 +262,8 @@ class Settings:
         if isinstance(model, VGGSettings) and model.head == "linear" and model.dropout:
             dropout = f"model.dropout={model.dropout}"
             found.append(f"{dropout}: allowed with model.head=linear is 0, it has no hidden layer")
+        if model.name == "dln_linf" and model.linf_of == "sample":
+            found.append("model.linf_of=sample: allowed is batch; of single values it is dln_l1")
         found += self.probes.gaps()
         if not found and max(self.probes.layers, default=1) > self.model.layer_count:
             layers = f"probes.layers={self.probes.layers}"

@@ -196,6 +196,12 @@ class TestRanges:
         with pytest.raises(SettingsError, match=r"dropout=0.5: allowed with model.head=linear is"):
             settings("model.head=linear", "model.dropout=0.5")
 
+    def test_a_maximum_of_single_values_is_another_norm(self, settings):
+        assert settings("model=dln_linf").model.linf_of == "batch"
+        assert settings("model=vgg_linf", "model.linf_of=sample").model.linf_of == "sample"
+        with pytest.raises(SettingsError, match="linf_of=sample: allowed is batch; of single"):
+            settings("model=dln_linf", "model.linf_of=sample")
+
     def test_each_bad_value_has_its_line(self, settings):
         with pytest.raises(SettingsError) as error:
             settings("optim.lr=-1", "model.width=0", "model.depth=12")

@@ -273,7 +273,7 @@ def theory(view: View, settings: ProbesSettings) -> list[Row]:
             "gradient_left": first.left.sum(),
             "gradient_right": first.right.sum(),
             "gradient_ratio": first.left.sum() / first.plain.sum(),
-            "factor": first.factor[alive].median(),
+            "factor": first.factor.where(alive, math.nan).nanmedian(),
             "factor_weighted": (share * first.factor).sum(),
             "mean_share": (share * first.mean).where(alive, 0.0).sum(),
             "correlation_share": (share * first.correlation).where(alive, 0.0).sum(),

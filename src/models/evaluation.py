@@ -23,7 +23,8 @@ def evaluate(
 
     The loss is the batches' mean, weighted by their sizes; the accuracy is a fraction.
 
-    Noise stays on, as in training. The model's mode and clock are left as they were.
+    Noise stays on, as in training. The mode of each part of the model and the clock are left as
+    they were.
 
     Args:
         model: Of any variant.
@@ -94,13 +95,14 @@ def _score(
 
 @contextmanager
 def _in_evaluation(model: Network) -> Iterator[None]:
-    training, evaluation = model.training, model.clock.evaluation
+    evaluation, modes = model.clock.evaluation, {part: part.training for part in model.modules()}
     model.eval()
     try:
         yield
     finally:
         model.clock.evaluation = evaluation
-        model.train(training)
+        for part, training in modes.items():
+            part.training = training
 
 
 @contextmanager

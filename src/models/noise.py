@@ -131,13 +131,14 @@ class Noise(nn.Module):
 def _fill(normal: Tensor, cell: Tensor, std: float, key: Key) -> None:
     """Fill ``normal`` with N(0, std) and ``cell`` so that ``_CELL * (cell + 1/2)`` is U(-1, 1).
 
-    On the CPU a cell has a whole number. Both are filled in the order of their storage; they have
-    one layout.
+    On the CPU a cell has a whole number, and both are filled in the order of their storage; they
+    have one layout.
     """
-    if normal.device.type != "cpu":
+    if normal.device.type != "cpu":  # in any layout alike: cuDNN has float64 in one alone
         stream = generator(*key, device=normal.device)
-        normal.normal_(0, std, generator=stream)
-        cell.uniform_(-(2**15), 2**15, generator=stream).sub_(0.5)
+        drawn = torch.empty(normal.shape, device=normal.device)
+        normal.copy_(drawn.normal_(0, std, generator=stream))
+        cell.copy_(drawn.uniform_(-(2**15), 2**15, generator=stream).sub_(0.5))
         return
     z, u = (t.as_strided([t.numel()], [1]) for t in (normal, cell))
     words = torch.empty(-(-len(u) // 4), dtype=torch.int64)  # four cells in each
