@@ -14,6 +14,7 @@ from rich.console import Console
 
 from src.compose import SettingsError, one_line, settings_of
 from src.grid import Cell, Grid
+from src.settings import DataSettings
 
 
 class GridSweeper(BasicSweeper):
@@ -60,18 +61,27 @@ class GridSweeper(BasicSweeper):
             raise SystemExit(1)
 
     def _train(self, grid: Grid, cells: Sequence[Cell]) -> dict[str, str]:
-        """Train cells; return, by run, what was raised."""
-        from src.callbacks.progress import ProgressLine  # imports Lightning
+        """Train cells; return, by run, what was raised. Data that cannot be had are sought once."""
+        from src.callbacks.progress import ProgressLine  # these import torch
+        from src.data.dataset import DataError
 
         ProgressLine.cells_to_train = len(cells)
-        overrides = [[*cell.overrides, *grid.membership] for cell in cells]
-        assert self.launcher is not None
-        jobs = self.launcher.launch(overrides, initial_job_idx=0)
         failures: dict[str, str] = {}
-        for cell, job in zip(cells, jobs, strict=True):
-            if job.status is JobStatus.FAILED:
+        without: list[tuple[DataSettings, str]] = []
+        assert self.launcher is not None
+        for number, cell in enumerate(cells):
+            data = cell.settings.data
+            told = next((told for refused, told in without if refused == data), None)
+            if told is None:
+                overrides = [*cell.overrides, *grid.membership]
+                (job,) = self.launcher.launch([overrides], initial_job_idx=number)
+                if job.status is not JobStatus.FAILED:
+                    continue
                 error = job._return_value  # asking for return_value would raise it
-                failures[cell.run] = f"{type(error).__name__}: {error}"
+                told = f"{type(error).__name__}: {error}"
+                if type(error) is DataError:  # and not: other data than this run was begun with
+                    without.append((data, told))
+            failures[cell.run] = told
         return failures
 
     def _cells(self, points: Sequence[Sequence[str]]) -> list[Cell]:

@@ -50,7 +50,7 @@ def fit(
     ``before`` is the status that the attempts so far have left.
 
     Raises:
-        DataError: If it was begun with other data.
+        DataError: If the data cannot be had, or are others than it was begun with.
         Diverged: If the training loss becomes NaN or infinite.
         Stopped: If a signal asks; the folder then holds a checkpoint of that step.
     """
@@ -94,7 +94,7 @@ def replay(settings: Settings, probes: Needs, folder: RunFolder, run: RunFolder,
         step: The step to take.
 
     Raises:
-        DataError: If the run was trained on other data.
+        DataError: If the data cannot be had, or are others than the run was trained on.
         ValueError: If the checkpoint is damaged, or of another run.
     """
     checkpoint = run.kept_checkpoint(step) if step else None

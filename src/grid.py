@@ -131,9 +131,12 @@ class Grid:
             console.print(told, highlight=False, markup=False, soft_wrap=True)
         if failed:
             console.print(f"\n{len(failed)} of {len(self.cells)} cells failed:", style="bold red")
+            before = None
             for cell, message in failed:
                 line = message.splitlines()[0]
-                console.print(f"  {cell.run}: {line}", highlight=False, markup=False)
+                told = "likewise" if line == before else line
+                console.print(f"  {cell.run}: {told}", highlight=False, markup=False)
+                before = line
             console.print("The same command trains them again, and only them; one alone:")
             for cell, _ in failed:
                 command = shlex.join(["python", "-m", "src.train", *cell.alone])

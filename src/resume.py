@@ -19,6 +19,10 @@ PLACE = ("device", "instructions", "threads", "data", "versions")
 _log = logging.getLogger(__name__)
 
 
+class OtherData(DataError):
+    """Other data than the run was begun with."""
+
+
 class _Damaged(ValueError):
     """A checkpoint that is not whole, or holds what none of ours does."""
 
@@ -43,7 +47,7 @@ def compared(
     does not is ``started`` anew.
 
     Raises:
-        DataError: If it was begun with other data.
+        OtherData: If it was begun with other data.
     """
     changed = changes(name, before, here)
     if not goes_on:
@@ -60,7 +64,7 @@ def changes(name: str, before: Mapping[str, Any], here: Mapping[str, Any]) -> di
     What an older run did not record has not changed.
 
     Raises:
-        DataError: If the data are.
+        OtherData: If the data are.
     """
     now, then = (
         {**told, "torch": told.get("versions", {}).get("torch")} for told in (here, before)
@@ -71,7 +75,7 @@ def changes(name: str, before: Mapping[str, Any], here: Mapping[str, Any]) -> di
     }
     if "data" in changed:
         told = "give it that data again, or begin it anew with force=true"
-        raise DataError(f"{name} was begun with {then['data']}, not {now['data']}: {told}")
+        raise OtherData(f"{name} was begun with {then['data']}, not {now['data']}: {told}")
     return changed
 
 

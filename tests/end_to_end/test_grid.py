@@ -15,7 +15,7 @@ GRID = ("-m", "data=digits", "scale=smoke", "model=vgg_bn,vgg_noisy", "optim.lr=
 METRICS = {f"{s}/{k}" for s in ("train", "train_eval", "val") for k in ("loss", "accuracy")}
 STATUS = {
     *("state", "step", "max_steps", "message", "attempts", "seconds", "started", "updated"),
-    *("versions", "git", "machine", "device", "threads", "data"),
+    *("versions", "git", "machine", "device", "instructions", "threads", "data"),
     *("attempt_began", "probes", "probe_failures", "moved", "log_every", "eval_every"),
 }
 
