@@ -14,6 +14,7 @@ from src.data.digits import digits
 from src.data.linear import FullBatch, linear
 from src.data.loader import Batches, evaluation_batches
 from src.data.mnist import mnist
+from src.data.steps import Steps
 from src.data.transforms import Normaliser
 from src.models.evaluation import BatchSource
 from src.settings import (
@@ -38,7 +39,7 @@ class Feed:
         variant: Which copy of the data this is, to be told with any number obtained on it.
     """
 
-    training: Batches | FullBatch
+    training: Steps
     fixed: BatchSource
     test: BatchSource | None
     classes: int | None

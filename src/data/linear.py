@@ -1,11 +1,11 @@
 """What the deep linear network learns: a random linear map, from one full batch of points."""
 
-from collections.abc import Callable, Iterator
-from itertools import repeat
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from src.data.steps import Batch, Steps
 from src.randomness import generator
 
 
@@ -23,29 +23,13 @@ def linear(points: int, dimension: int, seed: int) -> tuple[Tensor, Tensor]:
     return x, x @ a.T
 
 
-class FullBatch:
-    """The same batch at every step: gradient descent without the stochastic.
+class FullBatch(Steps):
+    """The same batch at every step: gradient descent without the stochastic."""
 
-    Attributes:
-        steps: How many steps a whole training takes.
-    """
+    def __init__(self, batch: Batch, steps: int, start: Callable[[], int] = lambda: 0) -> None:
+        super().__init__(steps, start)
+        self._batch = batch
 
-    def __init__(
-        self, batch: tuple[Tensor, Tensor], steps: int, start: Callable[[], int] = lambda: 0
-    ) -> None:
-        """Keep the batch; ``start`` tells, when iteration begins, the step to begin at."""
-        self.steps = steps
-        self._batch, self._start = batch, start
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return repeat(self._batch, self.steps - self._start())
-
-    def state_dict(self) -> dict[str, int]:
-        """Return nothing to save: with it, Lightning knows that it may resume in mid-epoch."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Load nothing: ``start`` tells the step."""
+    def batch(self, step: int) -> Batch:
+        """Return the batch."""
+        return self._batch

@@ -5,19 +5,19 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from src.data.steps import Batch, Steps
 from src.data.transforms import Normaliser, crop_and_flip
 from src.randomness import generator
 
 
-class Batches:
+class Batches(Steps):
     """Training batches by step: batch t is a function of (seed, t) alone.
 
     An epoch is a random order of the images without its last partial batch. Batches are on the
     device of the images.
 
     Attributes:
-        steps: How many batches a whole training takes.
-        steps_per_epoch: How many of them make an epoch.
+        steps_per_epoch: How many batches make an epoch.
     """
 
     def __init__(
@@ -48,20 +48,14 @@ class Batches:
         """
         if batch_size > len(images):
             raise ValueError(f"a batch of {batch_size} is larger than the data, {len(images)}")
-        self.steps = steps
+        super().__init__(steps, start)
         self.steps_per_epoch = len(images) // batch_size
         self._images, self._labels = images, labels
         self._batch_size, self._seed = batch_size, seed
-        self._normaliser, self._augment, self._start = normaliser, augment, start
+        self._normaliser, self._augment = normaliser, augment
         self._epoch, self._order = -1, torch.empty(0)
 
-    def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return map(self.batch, range(self._start(), self.steps))
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int) -> Batch:
         """Return images, float32 [B, C, H, W], and labels, int64 [B], of one step from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
@@ -75,17 +69,10 @@ class Batches:
             images = crop_and_flip(images, generator(self._seed, "augment", step))
         return self._normaliser(images), self._labels.index_select(0, rows)
 
-    def state_dict(self) -> dict[str, int]:
-        """Return nothing to save: with it, Lightning knows that it may resume in mid-epoch."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Load nothing: ``start`` tells the step."""
-
 
 def evaluation_batches(
     images: Tensor, labels: Tensor, batch_size: int, normaliser: Normaliser
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[Batch]:
     """Yield all images, float32 [B, C, H, W], and labels, int64 [B], in order.
 
     The last batch may be smaller.
