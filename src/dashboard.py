@@ -90,6 +90,7 @@ SECTIONS: dict[str, list[Plot]] = {
     "fig5_lp_dln": [_ACCURACY[2]],
     "fig6_lp_distributions": _UNITS,
     "fig8_moments": _UNITS[:2],
+    "fig8_lags": _UNITS[:2],
     "fixed_batch": _UNITS[:2],
     "fig10_landscape_dln": _ALONG,
     "fig11_step_sizes_vgg": [_ALONG[1]],

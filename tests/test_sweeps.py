@@ -65,7 +65,7 @@ def test_the_sweeps_are_those_of_the_argument():
 
 
 def test_headers_name_the_claims_that_are_judged_on_their_runs():
-    named = {sweep: set(header(sweep)["Claims"].split(", ")) - {"none"} for sweep in SWEEPS}
+    named = {sweep: set(re.split(r",\s+", header(sweep)["Claims"])) - {"none"} for sweep in SWEEPS}
     judged = {name: {c.id for c in rules().claims.values() if c.sweep == name} for name in SWEEPS}
     assert named == judged and set().union(*named.values()) == set(rules().claims)
 

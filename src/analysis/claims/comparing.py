@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import polars
 from polars import DataFrame, col
@@ -12,6 +12,8 @@ from src.analysis.losses import smoothed
 
 Nets = tuple[Mapping[int, Run], Mapping[int, Run]]  # the standard network's runs and BatchNorm's
 Window = tuple[float, float]  # of training, in fractions of its steps
+Name = Literal["standard", "BatchNorm"]
+NETWORKS: tuple[Name, ...] = ("standard", "BatchNorm")
 WHOLE: Window = (0.0, math.inf)
 
 
@@ -29,13 +31,35 @@ class EqualLoss(NamedTuple):
     Attributes:
         within: How far apart two losses may be, in nats.
         below: Only losses below this: a network that stays at chance has none to compare.
-        least: At how many different steps of the second run there must be one; with fewer, none
-            is taken.
+        least: At how many different steps of the run that is matched there must be one; with
+            fewer, none is taken.
+        steps_of: Whose probed steps the other is matched to. Who stays long at some losses is
+            there at many steps, so it decides how much each loss counts.
     """
 
     within: float
     below: float
     least: int
+    steps_of: Name = "standard"
+
+    @property
+    def told(self) -> str:
+        """What is added to a part's label: whose steps they are, if not the standard network's."""
+        return "" if self.steps_of == "standard" else ", at BatchNorm's steps"
+
+
+def matched(
+    standard: Run, a: DataFrame, normalised: Run, b: DataFrame, equal: EqualLoss | None
+) -> tuple[DataFrame, DataFrame]:
+    """Return both runs' probes, one's moved to the steps of the other where losses are equal.
+
+    ``equal`` None: as they are, at equal steps.
+    """
+    if equal is None:
+        return a, b
+    if equal.steps_of == "standard":
+        return a, at_equal_loss(standard, a, normalised, b, equal)
+    return at_equal_loss(normalised, b, standard, a, equal), b
 
 
 def at_equal_loss(

@@ -1,4 +1,4 @@
-"""How much more a variant's distributions change from step to step than the standard network's."""
+"""How much more a variant's distributions change than the standard network's."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,12 @@ from src.analysis.drift import drift
 
 
 def drifts(
-    first: Mapping[int, Run], at: str, second: Mapping[int, Run], site: str, column: str = "mean"
+    first: Mapping[int, Run],
+    at: str,
+    second: Mapping[int, Run],
+    site: str,
+    column: str = "mean",
+    lag: int = 1,
 ) -> dict[int, float]:
     """Return each seed's median log ratio, over steps and layers, of a column of :func:`drift`.
 
@@ -19,11 +24,13 @@ def drifts(
         at: The site looked at there.
         second: What it is paired with.
         site: The site looked at there.
-        column: ``mean`` or ``distribution``.
+        column: ``mean``, ``pooled`` or ``distribution``.
+        lag: How many steps lie between the two compared.
     """
 
     def change(a: Run, b: Run) -> float:
-        moved, other = drift(a.rows("activations"), at), drift(b.rows("activations"), site)
+        moved = drift(a.rows("activations"), at, lag=lag)
+        other = drift(b.rows("activations"), site, lag=lag)
         return median_log_ratio(moved, other, column, ["step", "layer"])
 
     return pairs(first, second, change)
@@ -38,11 +45,15 @@ def drift_component(
     label: str,
     name: str,
     column: str = "mean",
+    lag: int = 1,
 ) -> Component:
     """Judge a column of a variant's drift at a site against the standard network's.
 
     That has one distribution a layer, which enters its non-linearity.
     """
     standard, other = cells.pair("vgg", model, optim__lr=lr)
-    what = f"step-to-step change of {column} over spread, {name} / standard"
-    return ratio(label, what, drifts(standard, "after_noise", other, site, column), direction)
+    moved = "mean" if column == "pooled" else column
+    steps = "step-to-step change" if lag == 1 else f"change in {lag} steps"
+    what = f"{steps} of {moved} over spread, {name} / standard"
+    values = drifts(standard, "after_noise", other, site, column, lag)
+    return ratio(label, what, values, direction)

@@ -49,9 +49,10 @@ def extent(rates: Sequence[float], good: set[float]) -> OnGrid:
 def larger(label: str, what: str, found: Mapping[int, tuple[OnGrid, OnGrid]]) -> Component:
     """Judge whether the second of each pair is larger than the first.
 
-    Seeds share their grid, so what it hides does not average out over them. A verdict stands where
-    it holds with the two as near as the grid leaves open, and the interval covers all it leaves
-    open; where its end bounds the ratio, effect and interval are of the bound.
+    Seeds share their grid, so what it hides does not average out over them. But their mean lies
+    between the means of the least and of the most that it leaves each: a verdict stands where it
+    holds of the nearer one, and the interval reaches from the lower end of the one's to the upper
+    of the other's. Where the grid's end bounds the ratio, effect and interval are of the bound.
     """
     opposite: Mapping[Bound | None, Bound] = {"at least": "at most", "at most": "at least"}
     bounds = {bound for a, b in found.values() for bound in (b.bound, opposite.get(a.bound))}

@@ -167,17 +167,11 @@ def _older(run: Run, rule: Rule) -> bool:
 def _corrected(results: Iterable[Result]) -> Iterator[Result]:
     """Correct the confirmatory claims for their number; what does not survive is inconclusive.
 
-    Only what a p speaks for takes part: a mixed claim without a whole has that of its first part.
+    Only what a p speaks for takes part.
     """
     results = list(results)
-    spoken_for = {
-        r.id: r.p
-        if r.verdict in ("supported", "contradicted") or (r.verdict == "mixed" and r.whole)
-        else None
-        for r in results
-        if r.confirmatory
-    }
-    adjusted = holm(spoken_for)
+    told = ("supported", "contradicted", "mixed")
+    adjusted = holm({r.id: r.p if r.verdict in told else None for r in results if r.confirmatory})
     for result in results:
         p = adjusted.get(result.id)
         if p is None or p < 1 - rules().level:

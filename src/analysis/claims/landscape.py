@@ -7,10 +7,11 @@ from polars import DataFrame, col
 
 from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.comparing import (
+    NETWORKS,
     WHOLE,
     EqualLoss,
     Window,
-    at_equal_loss,
+    matched,
     median_log_ratio,
     own_initialisation,
 )
@@ -80,21 +81,40 @@ def landscape_equal_loss(
 ) -> Finding:
     """Compare all three not at equal steps but at equal training losses."""
     standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
-    equal = EqualLoss(within, below, least)
-    return Finding([compared(cells, c, standard, normalised, steps, equal) for c in PANELS])
+    return Finding(
+        [
+            compared(cells, column, standard, normalised, steps, equal)
+            for equal in (EqualLoss(within, below, least, steps_of) for steps_of in NETWORKS)
+            for column in PANELS
+        ]
+    )
 
 
 @claim
 def predictiveness_per_length(
-    cells: Cells, lr: float, steps: Steps, within: float, below: float, least: int
+    cells: Cells,
+    lr: float,
+    steps: Steps,
+    within: float,
+    below: float,
+    least: int,
+    windows: Sequence[float],
 ) -> Finding:
-    """Compare the gradient's change over its length, at equal steps and at equal losses."""
+    """Compare the gradient's change over its length, at equal losses and at equal steps."""
     standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
-    where = {"equal steps": None, "equal loss": EqualLoss(within, below, least)}
+    ways = [EqualLoss(within, below, least, steps_of) for steps_of in NETWORKS]
+
+    def part(label: str, equal: EqualLoss | None = None, window: Window = WHOLE) -> Component:
+        return compared(cells, "relative_change", standard, normalised, steps, equal, window, label)
+
     return Finding(
         [
-            compared(cells, "relative_change", standard, normalised, steps, equal, label=label)
-            for label, equal in where.items()
+            *(part(f"equal loss{way.told}", way) for way in ways),
+            part("equal steps"),
+            *(
+                part(f"equal steps, {a:.0%} to {b:.0%} of training", window=(a, b))
+                for a, b in pairwise(windows)
+            ),
         ]
     )
 
@@ -184,14 +204,13 @@ def compared(
         label: Which part of the claim it is, where that is not told by the column's name.
         between: What the ratio is of.
     """
-    label = label or _NAMES[column]
+    label = label or _NAMES[column] + (equal.told if equal else "")
 
     def gap(a: Run, b: Run) -> float:
         first, second = (along(run, cells.measured, steps) for run in (a, b))
         low, high = (share * a.steps for share in window)
         first = first.filter(col("step") >= low, col("step") < high)
-        if equal is not None:
-            second = at_equal_loss(a, first, b, second, equal)
+        first, second = matched(a, first, b, second, equal)
         return median_log_ratio(first, second, column, ["step"])
 
     what = between if _NAMES[column] in label else f"{_NAMES[column]}, {between}"

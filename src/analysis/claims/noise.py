@@ -20,7 +20,7 @@ from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component, Verdict
 from src.analysis.claims.rulebook import rules
 from src.analysis.claims.steps import log_variance, steps_to
-from src.analysis.claims.verdict import Finding, component, difference, ratio
+from src.analysis.claims.verdict import Direction, Finding, component, difference, ratio
 from src.analysis.statistics import ratio_of_means, steps_ratio
 
 
@@ -122,6 +122,24 @@ def stable_distributions(cells: Cells, lr: float, sites: Sequence[str]) -> Findi
 
 
 claim(stable_distributions, "stable_distributions", "stable_on_same_images")
+
+
+def steady_for_long(
+    cells: Cells, lr: float, model: str, direction: Direction, lags: Sequence[int]
+) -> Finding:
+    """Compare the change of means before a variant's norms, over many steps."""
+    name = {"vgg_bn": "BatchNorm", "vgg_noisy": "noisy"}[model]
+    return Finding(
+        [
+            drift_component(
+                cells, lr, model, "before_norm", direction, f"{lag} steps", name, "pooled", lag
+            )
+            for lag in lags
+        ]
+    )
+
+
+claim(steady_for_long, "noisy_unstable_for_long", "stable_for_long")
 
 
 @claim

@@ -108,10 +108,17 @@ def init_dependence(cells: Cells, lr: float, initialisations: int) -> Finding:
         accuracies = [train_accuracy(run, **cells.measured) for run in runs.values()]
         return POINTS * float(numpy.std(accuracies))
 
+    def spread_where_both_train(a: Grid, b: Grid) -> float:
+        points = [p for p in a if _trains(a[p], cells) and _trains(b[p], cells)]
+        if len(points) < 2:
+            return math.nan
+        return spread({p: b[p] for p in points}) - spread({p: a[p] for p in points})
+
     def share(runs: Grid) -> float:
         return POINTS * sum(_trains(run, cells) for run in runs.values()) / len(runs)
 
     both = list(_both(cells, _INIT, initialisations, optim__lr=lr))
+    what = "spread of the final training accuracy, BatchNorm - standard, points"
     return Finding(
         [
             difference(
@@ -120,11 +127,18 @@ def init_dependence(cells: Cells, lr: float, initialisations: int) -> Finding:
                 {seed: share(b) - share(a) for seed, a, b in both},
                 "greater",
                 floor=_share_error(both),
-            )
+            ),
+            difference(
+                "initialisations from which both train",
+                what,
+                {seed: spread_where_both_train(a, b) for seed, a, b in both},
+                "less",
+                floor=accuracy_error(cells.runs, cells.measured["accuracy"]),
+            ),
         ],
         whole=difference(
             "",
-            "spread of the final training accuracy, BatchNorm - standard, points",
+            what,
             {seed: spread(b) - spread(a) for seed, a, b in both},
             "less",
             floor=accuracy_error(cells.runs, cells.measured["accuracy"]),

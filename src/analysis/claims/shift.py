@@ -1,18 +1,18 @@
 """BatchNorm does not lower internal covariate shift, as the change of gradients."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from polars import DataFrame, col
 
 from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.comparing import (
+    NETWORKS,
     WHOLE,
     EqualLoss,
     Nets,
     Window,
-    at_equal_loss,
+    matched,
     median_difference,
     median_log_ratio,
     own_initialisation,
@@ -71,9 +71,8 @@ def shift_equal_loss(
     cells: Cells, lr: float, margin: float, within: float, below: float, least: int
 ) -> Finding:
     """Compare the l2 difference not at equal steps but at equal training losses."""
-    equal = EqualLoss(within, below, least)
-    length = _change(cells, "l2", lr, margin, equal=equal)
-    return Finding([replace(length, label="", effect_label="l2 " + length.effect_label)])
+    ways = [EqualLoss(within, below, least, steps_of) for steps_of in NETWORKS]
+    return Finding([_change(cells, "l2", lr, margin, equal=equal) for equal in ways])
 
 
 @claim
@@ -87,9 +86,10 @@ def shift_relative_equal_loss(
     least: int,
 ) -> Finding:
     """Compare the relative difference and the cosine at equal training losses."""
-    equal = EqualLoss(within, below, least)
-    length = _change(cells, "relative", lr, margin, equal=equal)
-    return Finding([length, _change(cells, "cosine", lr, cosine_margin, equal=equal)])
+    ways = [EqualLoss(within, below, least, steps_of) for steps_of in NETWORKS]
+    lengths = [_change(cells, "relative", lr, margin, equal=equal) for equal in ways]
+    turns = [_change(cells, "cosine", lr, cosine_margin, equal=equal) for equal in ways]
+    return Finding([*lengths, *turns])
 
 
 @claim
@@ -120,13 +120,11 @@ def _change(
     between = median_difference if turn else median_log_ratio
 
     def change(a: Run, b: Run) -> float:
-        first, second = _shift(a, window), _shift(b)
-        if equal is not None:
-            second = at_equal_loss(a, first, b, second, equal)
+        first, second = matched(a, _shift(a, window), b, _shift(b), equal)
         return between(first, second, column, _AT)
 
     values = pairs(*(nets or cells.pair("vgg", "vgg_bn", optim__lr=lr)), change)
-    label = f"{column} at LR {lr:g}{_told(window)}"
+    label = f"{column} at LR {lr:g}{_told(window)}{equal.told if equal else ''}"
     met = "" if equal is None else " at equal training loss"
     if turn:
         return difference(label, f"BatchNorm - standard{met}", values, "not greater", margin=margin)

@@ -158,9 +158,9 @@ def _under(bound: Bound | None, judged: Component, direction: Direction, than: f
 def concluded(finding: Finding) -> tuple[Verdict, Component | None]:
     """Return a claim's verdict and the component whose numbers stand for it.
 
-    Where every part must hold, that is the weakest of those the verdict rests on, or the first of
-    those that say the opposite of each other. A part without any seed holds nothing; one that no
-    run got far enough to tell of is left out.
+    Where every part must hold, that is the weakest of those the verdict rests on; where parts say
+    the opposite of each other no number stands for all. A part without any seed holds nothing; one
+    that no run got far enough to tell of is left out.
     """
     run = [part for part in finding.components if part.verdict != "not run"]
     beyond_chance = _beyond_chance(run)
@@ -175,7 +175,8 @@ def concluded(finding: Finding) -> tuple[Verdict, Component | None]:
         return ("inconclusive", seen[0]) if seen else ("not run", None)
     decided = [part for part in beyond_chance if part.verdict in ("supported", "contradicted")]
     if len({part.verdict for part in decided}) == 2:
-        return "mixed", decided[0]
+        seeds = max(part.seeds for part in decided)
+        return "mixed", Component("", "", None, None, None, seeds, None, "mixed")
     complete = all(part.seeds for part in finding.components)
     verdicts = {part.verdict for part in run}
     verdict = verdicts.pop() if complete and len(verdicts) == 1 else "inconclusive"

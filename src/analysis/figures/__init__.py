@@ -3,6 +3,7 @@
 from src.analysis.figures import (
     dots,
     equal_loss,
+    lags,
     landscape,
     maps,
     measures,
@@ -26,6 +27,7 @@ _FAMILIES = (
     measures,
     equal_loss,
     moments,
+    lags,
     step_sizes,
     smallest_step,
     sigmoid,
@@ -56,6 +58,7 @@ _ORDER = (
     "fig5_lp_dln",
     "fig6_lp_distributions",
     "fig8_moments",
+    "fig8_lags",
     "fixed_batch",
     "fig10_landscape_dln",
     "fig11_step_sizes_vgg",

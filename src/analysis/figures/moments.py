@@ -83,7 +83,7 @@ def over_spread(rows: DataFrame) -> DataFrame:
     return polars.concat(parts)
 
 
-def _units(
+def units(
     source: Source, models: list[str], own: list[str], batch: str
 ) -> tuple[Selection, DataFrame] | None:
     """Return the runs of some variants, if one of their own is there, and their units' moments."""
@@ -97,7 +97,7 @@ def _units(
 
 
 def _gather(source: Source) -> Gathered | None:
-    found = _units(source, ["vgg", *_NORMALISED], _NORMALISED, "training")
+    found = units(source, ["vgg", *_NORMALISED], _NORMALISED, "training")
     if found is None:
         return None
     selection, rows = found
@@ -110,7 +110,7 @@ def _gather(source: Source) -> Gathered | None:
 def _gather_over_spread(
     source: Source, models: list[str], own: list[str], batch: str
 ) -> Gathered | None:
-    found = _units(source, models, own, batch)
+    found = units(source, models, own, batch)
     if found is None:
         return None
     selection, rows = found

@@ -123,8 +123,8 @@ def _parts(judged: Iterable[Component]) -> str:
 def _about(result: Result) -> str:
     """Say what the effect is, and what must be known of it."""
     parts = f"of its parts {told}" if (told := words.parts(result)) else ""
-    about = (result.effect_label, parts, result.note, words.older(result))
-    return "; ".join(filter(None, about))
+    known = (words.otherwise(result), result.note, words.older(result))
+    return "; ".join(filter(None, (result.effect_label, parts, *known)))
 
 
 def _verdict(result: Result | Component | Reading) -> str:

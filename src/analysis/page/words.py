@@ -28,12 +28,12 @@ KEY = {
 }
 NUMBERS = (
     "Intervals are over paired seeds. The effect shown is of the whole, or else of the part the "
-    "verdict rests on (of a mixed claim the first); p is of its test, against what the rule "
-    "compares it with, corrected where it says Holm. Confirmatory claims were named before the "
+    "verdict rests on (a mixed claim without a whole has none); p is of its test, against what the "
+    "rule compares it with, corrected where it says Holm. Confirmatory claims were named before the "
     "runs and form one family for Holm's correction; the rest are exploratory. What is at least or "
     "at most so large has the interval of that bound. The hash is of the rules as they are "
     "written; what was corrected in them, or in the code that judges by them, is in the lab log, "
-    "and the claim it touches has a date of its own."
+    "and where it changed a claim's numbers or verdict, that has a date of its own."
 )
 
 DEFINITIONS = {
@@ -45,8 +45,10 @@ DEFINITIONS = {
     "two records, d, with the error d / √12.",
     "Accuracies": "of n images err by at most 50 / √n points. Where seeds agree better than such "
     "an error, of steps, accuracies or shares of a grid, it takes the place of their spread.",
-    "On a grid of rates": "what is largest lies between the last rate that holds and the next. The "
-    "interval reaches from the least to the most that this leaves open, and has no p.",
+    "On a grid of rates": "what is largest lies between the last rate that holds and the next. So "
+    "the mean over seeds lies between those of the least and of the most that this leaves each; "
+    "the interval reaches from the lower end of the one's to the upper of the other's, and has no "
+    "p. Seeds that all agree say so five times, and no more than that.",
     "Distributions": "move, from a step to the next, by the change of a unit's mean over its "
     "standard deviation at the first of them, or by the 2-Wasserstein distance of normal "
     "distributions of its means and deviations over it: the median over the units, then, of the "
@@ -113,6 +115,13 @@ def parts(result: Result | Reading) -> str:
     """Say what came of the parts of a claim, where these are not of one verdict."""
     counts = _counted(part.verdict for part in result.components)
     return ", ".join(f"{count} {verdict}" for verdict, count in counts) if len(counts) > 1 else ""
+
+
+def otherwise(result: Result) -> str:
+    """Say by which readings a claim has the opposite verdict."""
+    opposite = {"supported": "contradicted", "contradicted": "supported"}.get(result.verdict)
+    named = [r.reading for r in result.readings[1:] if r.verdict == opposite]
+    return f"{opposite} with {'; with '.join(named)}" if named else ""
 
 
 def tally(results: Sequence[Result]) -> str:

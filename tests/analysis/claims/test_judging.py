@@ -286,7 +286,6 @@ class TestHolm:
     @pytest.mark.parametrize(
         ("verdict", "whole", "p", "after"),
         [
-            ("mixed", False, 1e-6, (None, "mixed")),  # the p of one of its parts
             ("inconclusive", False, 1e-6, (None, "inconclusive")),  # a bound left it open
             ("mixed", True, 1e-6, (2e-6, "mixed")),
             ("mixed", True, 0.04, (0.06, "inconclusive")),

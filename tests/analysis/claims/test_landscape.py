@@ -1,5 +1,6 @@
 import math
 
+import numpy
 import pytest
 
 STEPS = range(0, 3000, 100)
@@ -143,9 +144,26 @@ class TestEqualLoss:
         self.write(folder, gap)
         assert folder.judged("loss_variation").effect < 0.5 * gap
         result = folder.judged("landscape_equal_loss")
-        assert result.verdict == verdict and len(result.components) == 3
+        assert result.verdict == verdict and len(result.components) == 6
         for part in result.components:
             assert part.effect == pytest.approx(gap, rel=0.05)
+
+
+def test_who_is_long_at_a_loss_decides_how_much_it_counts(folder):
+    """Alike above 1.8 nats, where the standard network stays long; half as rough below."""
+    records, probed = range(0, folder.steps, 10), range(0, 2900, 20)
+    for seed in folder.seeds:
+        for model, turn in (("vgg", 2500), ("vgg_bn", 100)):
+            losses = numpy.interp(records, [0, turn, folder.steps], [2.0, 1.8, 1.0])
+            rough = numpy.where((losses < 1.8) & (model == "vgg_bn"), 0.5, 1.0)
+            rough *= folder.wobble(seed) if model == "vgg_bn" else 1.0
+            found = [folder.landscape([s], *[float(rough[s // 10])] * 2) for s in probed]
+            metrics = folder.metric("train/loss", records, losses.tolist())
+            folder.write(model, seed, {"landscape": folder.stack(*found), "metrics": metrics})
+    parts = folder.judged("landscape_equal_loss").components
+    assert [part.label.partition(", ")[2] for part in parts[2:4]] == ["", "at BatchNorm's steps"]
+    assert parts[0].effect == pytest.approx(1, rel=0.05)
+    assert parts[3].effect == pytest.approx(0.5, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -165,10 +183,12 @@ def test_the_gradient_s_change_over_its_length_at_equal_steps_and_losses(folder,
             }
             folder.write(model, seed, tables)
     result = folder.judged("predictiveness_per_length")
-    steps, loss = result.components
+    loss, other_way, steps, *parts = result.components
     assert (steps.label, loss.label) == ("equal steps", "equal loss")
     assert loss.verdict == verdict and loss.effect == pytest.approx(1 / longer, rel=0.05)
+    assert other_way.effect == pytest.approx(1 / longer, rel=0.05)
     assert steps.effect < 0.5 / longer
+    assert parts[0].effect > parts[1].effect > parts[2].effect > parts[3].effect
 
 
 @pytest.mark.parametrize(

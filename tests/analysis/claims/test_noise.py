@@ -196,6 +196,45 @@ class TestNoisyUnstable:
         assert folder.judged("noisy_unstable").verdict == "not run"
 
 
+class TestForLong:
+    """In a step the noise moves means by a spread, back and forth; the parameters by little."""
+
+    @staticmethod
+    def write(folder, model, seed, jitter, drift):
+        site = "after_noise" if model == "vgg" else "before_norm"
+        rows = [
+            (step, 2, site, unit, drift * step + jitter * (step % 2), 1.0 + 0.01 * step)
+            for step in (0, 1, 100, 101, 200, 500, 501)
+            for unit in (0, 1)
+        ]
+        keys = ("step", "layer", "site", "unit", "mean", "variance")
+        table = {key: [row[i] for row in rows] for i, key in enumerate(keys)}
+        folder.write(model, seed, {"activations": table}, sweep="fig2_noise")
+
+    def test_jitter_is_no_drift(self, folder):
+        for seed in folder.seeds:
+            self.write(folder, "vgg", seed, 0.0, 0.01 * folder.wobble(seed))
+            self.write(folder, "vgg_noisy", seed, 1.0, 0.002)
+            self.write(folder, "vgg_bn", seed, 0.0, 0.001)
+        assert folder.judged("noisy_unstable").components[0].effect > 50
+        noisy, plain = map(folder.judged, ("noisy_unstable_for_long", "stable_for_long"))
+        assert (noisy.verdict, plain.verdict) == ("contradicted", "supported")
+        assert [part.label for part in noisy.components] == ["100 steps", "500 steps"]
+        assert [part.effect for part in noisy.components] == pytest.approx([0.2] * 2, rel=0.02)
+        assert [part.effect for part in plain.components] == pytest.approx([0.1] * 2, rel=0.02)
+
+    def test_the_spread_is_that_of_both_steps(self, folder):
+        for seed in folder.seeds:
+            for model, to in (("vgg", 1.0), ("vgg_bn", 7.0)):
+                site = "after_noise" if model == "vgg" else "before_norm"
+                w = folder.wobble(seed) if model == "vgg" else 1.0
+                table = {"step": [0, 100], "layer": [2, 2], "site": [site] * 2, "unit": [0, 0]}
+                table |= {"mean": [0.0, w], "variance": [1.0, to]}
+                folder.write(model, seed, {"activations": table}, sweep="fig2_noise")
+        part, _ = folder.judged("stable_for_long").components
+        assert part.effect == pytest.approx(0.5, rel=0.01)
+
+
 class TestSteadiness:
     """What moves before the norm: less than without BatchNorm, more where noise follows."""
 

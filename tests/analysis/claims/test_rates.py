@@ -250,7 +250,7 @@ class TestInitDependence:
         for model, both in (("vgg", standard), ("vgg_bn", normalised)):
             self.write(folder, model, dict(zip(self.POINTS, both, strict=False)))
         assert {r.reading: r.verdict for r in folder.judged("init_dependence").readings} == {
-            "accuracy=train_eval/accuracy": "contradicted",
+            "accuracy=train_eval/accuracy": "mixed",  # alike from those from which both train
             "accuracy=minibatch": "supported",
         }
 
@@ -259,10 +259,17 @@ class TestInitDependence:
         for model, low in (("vgg", 0.1), ("vgg_bn", 0.7)):
             both = [(0.7, None), *[(low, None)] * 10]
             self.write(folder, model, dict(zip(self.POINTS, both, strict=True)))
-        (share,) = folder.judged("init_dependence").components
+        share, _ = folder.judged("init_dependence").components
         error = math.sqrt(2 / 12) * 100 / 11 / math.sqrt(5)
         half = stats.t.ppf(0.975, 4) * error
         assert share.interval == pytest.approx((1000 / 11 - half, 1000 / 11 + half))
+
+    def test_the_spread_over_those_from_which_both_train(self, folder):
+        for model, accuracies in (("vgg", (0.9, 0.6, 0.1)), ("vgg_bn", (0.8, 0.7, 0.9))):
+            both = [(accuracy, None) for accuracy in accuracies * 4]
+            self.write(folder, model, dict(zip(self.POINTS, both, strict=False)))
+        _, part = folder.judged("init_dependence").components
+        assert part.effect == pytest.approx(5 - 15, rel=0.01) and part.verdict == "supported"
 
     def test_ten_initialisations_decide_nothing(self, folder):
         for model, low in (("vgg", 0.3), ("vgg_bn", 0.68)):

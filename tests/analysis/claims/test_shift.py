@@ -110,9 +110,9 @@ class TestEqualLoss:
                 folder.write(model, seed, tables)
         result = folder.judged("shift_relative_equal_loss")
         assert result.verdict == verdict
-        length, turn = (part.effect for part in result.components)
-        assert length == pytest.approx(relative, rel=0.02)
-        assert turn == pytest.approx(cosine - 0.5, abs=0.01)
+        *lengths, turn, turn_back = (part.effect for part in result.components)
+        assert lengths == pytest.approx([relative] * 2, rel=0.02)
+        assert [turn, turn_back] == pytest.approx([cosine - 0.5] * 2, abs=0.01)
 
     def test_pairs_steps_of_equal_loss(self, folder):
         """The shift is the loss: at equal steps BatchNorm's is lower, at equal losses it is not."""

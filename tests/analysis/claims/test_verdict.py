@@ -143,13 +143,15 @@ class TestConcluded:
         parts = [part("supported", p=0.001), *[part("inconclusive", p=0.5)] * 8]
         verdict, shown = concluded(Finding([*parts, part("contradicted", p=p)]))
         expected = "mixed" if 9 * p < 0.05 else "inconclusive"
-        assert (verdict, shown.verdict) == (expected, parts[expected != "mixed"].verdict)
+        assert verdict == shown.verdict == expected
+        assert (shown.effect, shown.p) == ((None, None) if expected == "mixed" else (1.0, 0.5))
         finding = Finding([*parts[1:], part("contradicted", p=p)], whole=parts[0])
         assert concluded(finding)[0] == ("mixed" if 9 * p < 0.05 else "supported")
 
     def test_an_opposite_part_that_a_grid_decides_has_no_p(self):
         parts = [part("supported"), part("contradicted", p=None)]
-        assert concluded(Finding(parts)) == ("mixed", parts[0])
+        verdict, shown = concluded(Finding(parts))
+        assert (verdict, shown.effect, shown.seeds) == ("mixed", None, 5)
 
     def test_a_part_without_a_seed_holds_nothing(self):
         parts = [part("supported"), part("not run", seeds=0)]

@@ -193,6 +193,21 @@ def test_markdown_has_a_section_of_each_claim_for_the_links_to_it(report: Report
         assert any(f"[{result.sentence}](#{result.id})" in line for line in lines)
 
 
+def test_a_reading_with_the_opposite_verdict_is_told_beside_the_claims_own(report: Report) -> None:
+    first = report.results[0]
+    read = [
+        replace(first.readings[0], reading=name, verdict=verdict)
+        for name, verdict in (("a=1", "supported"), ("a=2", "contradicted"), ("a=3", "mixed"))
+    ]
+    result = replace(first, verdict="supported", readings=read)
+    told = "contradicted with a=2"
+    assert words.otherwise(result) == told
+    assert words.otherwise(replace(result, verdict="mixed")) == ""
+    found = replace(report, results=[result])
+    assert markdown(found).count(told) == 1 and told in html(found)
+    assert told in summary([replace(result, confirmatory=True)])
+
+
 def test_parts_are_counted_where_they_disagree_and_each_reading_shows_its_own(
     report: Report,
 ) -> None:
