@@ -14,7 +14,6 @@ from rich.console import Console
 
 from src.compose import SettingsError, one_line, settings_of
 from src.grid import Cell, Grid
-from src.settings import DataSettings
 
 
 class GridSweeper(BasicSweeper):
@@ -67,12 +66,12 @@ class GridSweeper(BasicSweeper):
 
         ProgressLine.cells_to_train = len(cells)
         failures: dict[str, str] = {}
-        without: list[tuple[DataSettings, str]] = []
+        without: dict[tuple[Any, ...], str] = {}
         assert self.launcher is not None
         for number, cell in enumerate(cells):
-            data = cell.settings.data
-            told = next((told for refused, told in without if refused == data), None)
-            if told is None:
+            data = vars(cell.settings.data)
+            sought = tuple(data.get(key) for key in ("name", "root", "download", "cache"))
+            if (told := without.get(sought)) is None:
                 overrides = [*cell.overrides, *grid.membership]
                 (job,) = self.launcher.launch([overrides], initial_job_idx=number)
                 if job.status is not JobStatus.FAILED:
@@ -80,7 +79,7 @@ class GridSweeper(BasicSweeper):
                 error = job._return_value  # asking for return_value would raise it
                 told = f"{type(error).__name__}: {error}"
                 if type(error) is DataError:  # and not: other data than this run was begun with
-                    without.append((data, told))
+                    without[sought] = told
             failures[cell.run] = told
         return failures
 

@@ -56,8 +56,7 @@ def screened(arguments: Sequence[str]) -> list[str]:
 
     Whatever it imports and calls runs before any setting is checked. So its configuration is ours
     alone: no file from elsewhere, and of its own settings the launcher and its parameters, and that
-    there are no grids. W&B's
-    key is refused since each run's settings are written down.
+    there are no grids. W&B's key is refused since each run's settings are written down.
     """
     given = get_args_parser().parse_args([*arguments])
     lines = [

@@ -24,7 +24,7 @@ from src.data.feed import Feed, feed
 from src.memory import keep_freed_memory
 from src.models.init import scale_to_unit_variance
 from src.models.network import Network
-from src.resume import changes, check, compared, start_from
+from src.resume import OtherData, changes, check, compared, start_from
 from src.runs.folder import RunFolder
 from src.runs.needs import Needs
 from src.runs.provenance import versions
@@ -102,8 +102,13 @@ def replay(settings: Settings, probes: Needs, folder: RunFolder, run: RunFolder,
         check(checkpoint, run.path.name)
     settings, device = replace(settings, max_steps=step + 1), _device(settings)
     fed = feed(settings, device, _channels_last(settings, device), start=lambda: step)
-    if elsewhere := changes(run.path.name, run.status() or {}, _here(device, fed)):
-        _log.warning("not to the last bit the step it was: %s", "; ".join(elsewhere.values()))
+    status = run.status() or {}
+    elsewhere = changes(status, _here(device, fed))
+    if "data" in elsewhere:
+        told = f"{run.path} was trained on other data ({elsewhere['data']}): give it that"
+        raise OtherData(told)
+    if told := "; ".join(filter(None, [status.get("moved"), *elsewhere.values()])):
+        _log.warning("perhaps not to the last bit the step it was: %s", told)
     probing = _probing(settings, probes, folder, fed, ProbingAgain)
     trainer = _trainer(settings, device, [probing], logger=False)
     model = _model(settings, device, fed, checkpoint)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ class Cell:
     @property
     def alone(self) -> list[str]:
         """The overrides that ask for it by itself, and not for all grids of a sweep."""
-        named = any(override.lstrip("+").startswith("sweeps=") for override in self.overrides)
+        named = any(re.match(r"\+*sweeps[@=]", override) for override in self.overrides)
         return [*self.overrides, *[NO_GRIDS] * named]
 
     @property
@@ -110,7 +111,8 @@ class Grid:
             bad = found.state in ("failed", "stopped", "stale")
             bad |= cell.run in ends and not ended
             left += found.state in ("missing", "running") and not bad
-            told = found.message if found.state in ("failed", "stopped") else None
+            fresh = status.get("updated", 0.0) >= self.began or cell.run not in ends
+            told = found.message if found.state in ("failed", "stopped") and fresh else None
             if found.state == "completed" and found.message:
                 lacking[cell.run] = found.message
             if bad:

@@ -49,7 +49,10 @@ def compared(
     Raises:
         OtherData: If it was begun with other data.
     """
-    changed = changes(name, before, here)
+    changed = changes(before, here)
+    if "data" in changed:
+        told = "give it that again, or begin it anew with force=true"
+        raise OtherData(f"{name} was begun with other data ({changed['data']}): {told}")
     if not goes_on:
         return {"moved": None} | ({"started": time.time()} if changed else {})
     if changed:
@@ -58,25 +61,19 @@ def compared(
     return {"moved": "; ".join(filter(None, [before.get("moved"), *changed.values()])) or None}
 
 
-def changes(name: str, before: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
+def changes(before: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
     """Return in words, by key, what is other where a run is trained than it was before.
 
     What an older run did not record has not changed.
-
-    Raises:
-        OtherData: If the data are.
     """
     now, then = (
         {**told, "torch": told.get("versions", {}).get("torch")} for told in (here, before)
     )
-    keys = ("device", "instructions", "threads", "data", "torch")
-    changed = {
-        k: f"{k}: {then[k]}, then {now[k]}" for k in keys if then.get(k) not in (None, now[k])
+    return {
+        key: f"{key}: {then[key]}, then {now[key]}"
+        for key in (*PLACE[:-1], "torch")
+        if None not in (then.get(key), now[key]) and then[key] != now[key]
     }
-    if "data" in changed:
-        told = "give it that data again, or begin it anew with force=true"
-        raise OtherData(f"{name} was begun with {then['data']}, not {now['data']}: {told}")
-    return changed
 
 
 def _newest_whole(folder: RunFolder) -> Path | None:

@@ -215,7 +215,7 @@ def other_data(monkeypatch):
 def test_a_run_goes_on_with_the_data_it_was_begun_with(run, monkeypatch, other_data):
     options = ("model=vgg", "max_steps=4", "checkpoint_every=2")
     killed(run, monkeypatch, *options)
-    with other_data(), pytest.raises(DataError, match="not others: give it that data again"):
+    with other_data(), pytest.raises(DataError, match=r"then others\): give it that again"):
         run("killed", *options)
     assert run("killed", *options).status()["data"].startswith("digits")
 
@@ -226,7 +226,7 @@ def test_a_run_made_again_is_the_same_training_only_in_the_same_place(run, other
     assert run("again", *options, ended=ended).status()["started"] == 1.0
     elsewhere = run("elsewhere", *options, "threads=2", ended=ended).status()
     assert elsewhere["started"] > 1e9 and elsewhere["moved"] is None
-    with other_data(), pytest.raises(DataError, match="begun with digits"):
+    with other_data(), pytest.raises(DataError, match=r"begun with other data \(data: digits"):
         run("others", *options, ended=ended)
 
 

@@ -164,6 +164,13 @@ def test_what_failed_in_the_launcher_s_eyes_has_failed_whatever_the_run_says(cel
         assert not well and "1 of 1 cells are left" in text
 
 
+def test_an_old_failure_is_not_this_ones(cell):
+    grid = Grid([cell("seed=0")])
+    end(grid, grid.cells[0], state="failed", message="no space, last week", updated=1.0)
+    text, _ = printed(grid.report, {grid.cells[0].run: "DataError: no images"})
+    assert "DataError: no images" in text and "last week" not in text
+
+
 def test_what_kept_a_cell_from_being_forced_has_failed_though_the_run_has_ended(cell):
     forced = cell("force=true")
     grid = Grid([forced])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import polars
 from polars import DataFrame, col
 
 
@@ -32,3 +33,13 @@ def drift(activations: DataFrame, site: str, keys: Sequence[str] = (), lag: int 
         pooled=(moved.abs() / pooled).median(),
         distribution=((moved**2 + widened**2).sqrt() / col("spread")).median(),
     )
+
+
+def beside_standard(rows: DataFrame, site: str) -> DataFrame:
+    """Return the rows of a site; of the standard network what enters its non-linearity, as that.
+
+    It has one distribution a layer, which other networks' are compared with at each site.
+    """
+    standard = (col("variant") == "vgg") & (col("site") == "after_noise")
+    other = (col("variant") != "vgg") & (col("site") == site)
+    return rows.filter(standard | other).with_columns(site=polars.lit(site))

@@ -134,7 +134,9 @@ def _fill(normal: Tensor, cell: Tensor, std: float, key: Key) -> None:
     On the CPU a cell has a whole number, and both are filled in the order of their storage; they
     have one layout.
     """
-    if normal.device.type != "cpu":  # in any layout alike: cuDNN has float64 in one alone
+    if (
+        normal.device.type != "cpu"
+    ):  # alike in any layout: cuDNN has channels last, but not of float64
         stream = generator(*key, device=normal.device)
         drawn = torch.empty(normal.shape, device=normal.device)
         normal.copy_(drawn.normal_(0, std, generator=stream))

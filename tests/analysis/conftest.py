@@ -234,6 +234,18 @@ def make_all(root: Path, seeds: int, steps: int) -> Path:
             make_run(
                 root, model, 0.1, seed, steps=steps, config=changed, tables=tables, status=on_same
             )
+            absolute = {"probes": {"landscape": PROBED | {"step_sizes_are": "absolute"}}}
+            changed = {"optim.weight_decay": 5e-4}
+            make_run(
+                root,
+                model,
+                0.1,
+                seed,
+                steps=steps,
+                config=changed,
+                tables=everything[:3],
+                status=absolute,
+            )
             for changed in (
                 {"model.dropout": 0.5},
                 {"model.activation": "sigmoid"},

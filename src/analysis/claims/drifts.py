@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from polars import col
+
 from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.comparing import median_log_ratio
 from src.analysis.claims.result import Component
@@ -16,6 +18,7 @@ def drifts(
     site: str,
     column: str = "mean",
     lag: int = 1,
+    since: float = 0.0,
 ) -> dict[int, float]:
     """Return each seed's median log ratio, over steps and layers, of a column of :func:`drift`.
 
@@ -26,10 +29,11 @@ def drifts(
         site: The site looked at there.
         column: ``mean``, ``pooled`` or ``distribution``.
         lag: How many steps lie between the two compared.
+        since: From which fraction of training on.
     """
 
     def change(a: Run, b: Run) -> float:
-        moved = drift(a.rows("activations"), at, lag=lag)
+        moved = drift(a.rows("activations"), at, lag=lag).filter(col("step") >= since * a.steps)
         other = drift(b.rows("activations"), site, lag=lag)
         return median_log_ratio(moved, other, column, ["step", "layer"])
 
@@ -45,15 +49,11 @@ def drift_component(
     label: str,
     name: str,
     column: str = "mean",
-    lag: int = 1,
 ) -> Component:
     """Judge a column of a variant's drift at a site against the standard network's.
 
     That has one distribution a layer, which enters its non-linearity.
     """
     standard, other = cells.pair("vgg", model, optim__lr=lr)
-    moved = "mean" if column == "pooled" else column
-    steps = "step-to-step change" if lag == 1 else f"change in {lag} steps"
-    what = f"{steps} of {moved} over spread, {name} / standard"
-    values = drifts(standard, "after_noise", other, site, column, lag)
-    return ratio(label, what, values, direction)
+    what = f"step-to-step change of {column} over spread, {name} / standard"
+    return ratio(label, what, drifts(standard, "after_noise", other, site, column), direction)

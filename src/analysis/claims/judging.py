@@ -151,7 +151,7 @@ def _departures(cells: Cells, rule: Rule) -> Iterator[str]:
     if failed:
         yield f"{rule.table} failed on the way, and was measured until then: {', '.join(failed)}"
     if moved := [run.name for run in cells.used.values() if run.config.get("moved")]:
-        yield f"begun with another device, torch or number of threads: {', '.join(moved)}"
+        yield f"begun in another place (device, CPU, threads or torch): {', '.join(moved)}"
     for key in sorted(rule.defaults.keys() - set(rule.axes)):
         found = {told(run, rule, [key])[key] for run in cells.used.values()}
         if others := found - {None, text(rule.defaults[key])}:

@@ -110,7 +110,6 @@ def predictiveness_per_length(
     return Finding(
         [
             *(part(f"equal loss{way.told}", way) for way in ways),
-            part("equal steps"),
             *(
                 part(f"equal steps, {a:.0%} to {b:.0%} of training", window=(a, b))
                 for a, b in pairwise(windows)

@@ -125,18 +125,23 @@ claim(stable_distributions, "stable_distributions", "stable_on_same_images")
 
 
 def steady_for_long(
-    cells: Cells, lr: float, model: str, direction: Direction, lags: Sequence[int]
+    cells: Cells,
+    lr: float,
+    model: str,
+    direction: Direction,
+    lags: Sequence[int],
+    since: Sequence[float],
 ) -> Finding:
-    """Compare the change of means before a variant's norms, over many steps."""
-    name = {"vgg_bn": "BatchNorm", "vgg_noisy": "noisy"}[model]
-    return Finding(
-        [
-            drift_component(
-                cells, lr, model, "before_norm", direction, f"{lag} steps", name, "pooled", lag
-            )
-            for lag in lags
-        ]
-    )
+    """Compare the change of means before a variant's norms in many steps, from when on."""
+    standard, other = cells.pair("vgg", model, optim__lr=lr)
+
+    def part(lag: int, start: float) -> Component:
+        label = f"{lag} steps" + (f", from {start:.0%} of training on" if start else "")
+        what = f"change of mean in {lag} steps over both spreads, {model} / standard"
+        values = drifts(standard, "after_noise", other, "before_norm", "pooled", lag, start)
+        return ratio(label, what, values, direction)
+
+    return Finding([part(lag, start) for start in since for lag in lags])
 
 
 claim(steady_for_long, "noisy_unstable_for_long", "stable_for_long")

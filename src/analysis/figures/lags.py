@@ -4,7 +4,7 @@ import matplotlib.figure
 import polars
 from polars import DataFrame, col
 
-from src.analysis.drift import drift
+from src.analysis.drift import beside_standard, drift
 from src.analysis.figures import style
 from src.analysis.figures.curves import over_seeds
 from src.analysis.figures.figure import Figure, Gathered, Source
@@ -19,20 +19,16 @@ _RUN = ("run", "variant", "lr")
 def by_lag(rows: DataFrame, last: int) -> DataFrame:
     """Return how far means move over spread by how many steps lie between, before the norm.
 
-    Of a run it is the median over layers and steps; then the median and range over seeds. The
-    standard network has one distribution a layer, the one that enters its non-linearity.
+    Of a run it is the median over layers and steps; then the median and range over seeds.
 
     Args:
         rows: ``run``, ``variant``, ``lr``, ``layer``, ``site``, ``unit``, ``step``, ``mean`` and
             ``variance``.
         last: The step at which training ends.
     """
-    standard = (col("variant") == "vgg") & (col("site") == "after_noise")
-    other = (col("variant") != "vgg") & (col("site") == "before_norm")
-    there = rows.filter(standard | other).with_columns(site=polars.lit("there"))
-    parts = []
+    there, parts = beside_standard(rows, "before_norm"), []
     for lag in LAGS:
-        moved = drift(there, "there", _RUN, lag)
+        moved = drift(there, "before_norm", _RUN, lag)
         for panel, share in SINCE.items():
             late = moved.filter(col("step") >= share * last)
             runs = late.group_by(*_RUN).agg(value=col("pooled").median())
@@ -87,7 +83,7 @@ FIGURES = (
         "deviations, by how many steps lie between; the median over units, layers and steps. The "
         "standard network's is of what enters its non-linearity. Noise that is drawn anew at each "
         "step moves means as far in one step as in many; a change of the parameters adds up. To "
-        "see: noisy BatchNorm moves as far as the standard network in one step, and less far in "
+        "see: whether noisy BatchNorm, as unsteady as the standard network in one step, is so in "
         "hundreds. Left with the standard network's plateau, on which its spreads are small; right "
         "the last two thirds of training. Median and range over seeds. No paper has this figure.",
         _gather,

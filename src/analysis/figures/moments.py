@@ -4,7 +4,7 @@ import matplotlib.figure
 import polars
 from polars import DataFrame, col
 
-from src.analysis.drift import drift
+from src.analysis.drift import beside_standard, drift
 from src.analysis.figures import curves, style
 from src.analysis.figures.figure import Figure, Gathered, Source
 from src.analysis.figures.ridgelines import probed
@@ -63,8 +63,6 @@ def changes(rows: DataFrame) -> DataFrame:
 def over_spread(rows: DataFrame) -> DataFrame:
     """Return how far distributions move in a step over a unit's spread, as the claims measure it.
 
-    The standard network has one distribution a layer, the one that enters its non-linearity.
-
     Args:
         rows: ``run``, ``variant``, ``lr``, ``layer``, ``site``, ``unit``, ``step``, ``mean``,
             ``variance``, at pairs of consecutive steps.
@@ -75,10 +73,11 @@ def over_spread(rows: DataFrame) -> DataFrame:
     keys = ("run", "variant", "lr")
     parts = []
     for panel, (site, column) in _SITES.items():
-        standard = (col("variant") == "vgg") & (col("site") == "after_noise")
-        other = (col("variant") != "vgg") & (col("site") == site)
-        at = rows.filter(standard | other).with_columns(site=polars.lit(site))
-        moved = drift(at, site, keys).group_by(*keys, "step").agg(value=col(column).median())
+        moved = (
+            drift(beside_standard(rows, site), site, keys)
+            .group_by(*keys, "step")
+            .agg(value=col(column).median())
+        )
         parts.append(moved.with_columns(panel=polars.lit(panel)))
     return polars.concat(parts)
 

@@ -28,12 +28,13 @@ KEY = {
 }
 NUMBERS = (
     "Intervals are over paired seeds. The effect shown is of the whole, or else of the part the "
-    "verdict rests on (a mixed claim without a whole has none); p is of its test, against what the "
-    "rule compares it with, corrected where it says Holm. Confirmatory claims were named before the "
-    "runs and form one family for Holm's correction; the rest are exploratory. What is at least or "
-    "at most so large has the interval of that bound. The hash is of the rules as they are "
-    "written; what was corrected in them, or in the code that judges by them, is in the lab log, "
-    "and where it changed a claim's numbers or verdict, that has a date of its own."
+    "verdict rests on (a mixed claim without a whole has none); p is of its test, against what "
+    "the rule compares it with, corrected where it says Holm. Confirmatory claims were named "
+    "before the runs and form one family for Holm's correction; the rest are exploratory. What "
+    "is at least or at most so large has the interval of that bound. The hash is of the rules "
+    "as they are written; what was corrected in them, or in the code that judges by them, is in "
+    "the lab log, and where it changed a claim's numbers or verdict, that has a date of its "
+    "own."
 )
 
 DEFINITIONS = {

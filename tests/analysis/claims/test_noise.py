@@ -200,11 +200,11 @@ class TestForLong:
     """In a step the noise moves means by a spread, back and forth; the parameters by little."""
 
     @staticmethod
-    def write(folder, model, seed, jitter, drift):
+    def write(folder, model, seed, jitter, drift, late=True):
         site = "after_noise" if model == "vgg" else "before_norm"
         rows = [
             (step, 2, site, unit, drift * step + jitter * (step % 2), 1.0 + 0.01 * step)
-            for step in (0, 1, 100, 101, 200, 500, 501)
+            for step in (0, 1, 100, 101, 500, 501, *((1500, 1501, 1600, 2000) if late else ()))
             for unit in (0, 1)
         ]
         keys = ("step", "layer", "site", "unit", "mean", "variance")
@@ -219,9 +219,19 @@ class TestForLong:
         assert folder.judged("noisy_unstable").components[0].effect > 50
         noisy, plain = map(folder.judged, ("noisy_unstable_for_long", "stable_for_long"))
         assert (noisy.verdict, plain.verdict) == ("contradicted", "supported")
-        assert [part.label for part in noisy.components] == ["100 steps", "500 steps"]
-        assert [part.effect for part in noisy.components] == pytest.approx([0.2] * 2, rel=0.02)
-        assert [part.effect for part in plain.components] == pytest.approx([0.1] * 2, rel=0.02)
+        assert [part.label for part in noisy.components] == [
+            *("100 steps", "500 steps"),
+            *("100 steps, from 33% of training on", "500 steps, from 33% of training on"),
+        ]
+        assert [part.effect for part in noisy.components] == pytest.approx([0.2] * 4, rel=0.02)
+        assert [part.effect for part in plain.components] == pytest.approx([0.1] * 4, rel=0.02)
+
+    def test_the_first_third_is_not_the_rest(self, folder):
+        for seed in folder.seeds:
+            self.write(folder, "vgg", seed, 0.0, 0.01 * folder.wobble(seed))
+            self.write(folder, "vgg_bn", seed, 0.0, 0.001, late=False)
+        early, _, *late = folder.judged("stable_for_long").components
+        assert early.seeds == 5 and [part.verdict for part in late] == ["not run"] * 2
 
     def test_the_spread_is_that_of_both_steps(self, folder):
         for seed in folder.seeds:
@@ -231,7 +241,7 @@ class TestForLong:
                 table = {"step": [0, 100], "layer": [2, 2], "site": [site] * 2, "unit": [0, 0]}
                 table |= {"mean": [0.0, w], "variance": [1.0, to]}
                 folder.write(model, seed, {"activations": table}, sweep="fig2_noise")
-        part, _ = folder.judged("stable_for_long").components
+        part = folder.judged("stable_for_long").components[0]
         assert part.effect == pytest.approx(0.5, rel=0.01)
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 import polars
 from polars import DataFrame, col
 
-from src.analysis.figures import bands, style
+from src.analysis.figures import Source, bands, style
 from src.analysis.figures.style import OURS, PAPERS
+from src.runs.reading import read_runs
 from tests.analysis.figures.gathering import BY_NAME, KEYS, gathered
 
 
@@ -82,3 +83,11 @@ def test_the_relative_metric_has_a_figure_of_its_own(run, tmp_path: Path) -> Non
     polars.read_parquet(path).with_columns(beta=relative).write_parquet(path)
     data = gathered(tmp_path, "fig4_relative").data
     assert set(data.filter(col("panel") == bands.BETA)["value"]) == {7.0}
+
+
+def test_finer_steps_are_no_copy_of_fig_4(run, tmp_path: Path) -> None:
+    """Where its sweep was never started, runs of other sweeps count, but not with other steps."""
+    run(tmp_path, "vgg", tables=("metrics", "landscape"))
+    source = Source(tmp_path, read_runs(tmp_path))
+    assert BY_NAME["fig4_landscape"].gathered(source) is not None
+    assert BY_NAME["fig4_confounds"].gathered(source) is None
