@@ -69,6 +69,7 @@ def online(tmp_path_factory) -> Iterator[tuple[Command, CompletedProcess[str], W
         command = _logged_in(Command(folder / "runs", folder / "home"), server)
         tags = "logger.tags=[one,two words]"
         probes = ("probes=all", "probes.metrics=[euclidean,relative]", "probes.fixed_batches=1")
+        probes += ("probes.directions=[gradient,random]",)
         done = command(*TINY, "model=vgg,vgg_bn", *probes, "sweep=pair", tags)
         yield command, done, server
 

@@ -238,7 +238,7 @@ class TestWhatHappenedOnTheWay:
         for seed in folder.seeds:
             trained("vgg", seed, 800, status={"moved": "threads: 1, then 2"} if seed == 1 else None)
             trained("vgg_bn", seed, 200)
-        told = "begun with another device, torch or number of threads: vgg-00000002"
+        told = "begun in another place (device, CPU, threads or torch): vgg-00000002"
         assert told in folder.judged("faster_training").note
 
     def test_to_a_probe_is_told(self, folder):
