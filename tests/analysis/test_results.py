@@ -20,7 +20,7 @@ from src.analysis.page.markdown import summary
 from src.runs.reading import Runs, manifest, read_runs
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "results"
-FINDINGS = PUBLISHED.parent / "findings.md"
+FINDINGS, EVIDENCE = (PUBLISHED.parent / name for name in ("findings.md", "evidence.md"))
 # [0.145](results/report.md#loss_variation "the part's label, seed 3"), part and seed at will
 NUMBER = re.compile(
     r"\[([^]]+)\]\(results/report\.md#(\w+)(?: \"([^\"]*?)(?:(?:, )?seed (\d+))?\")?\)"
@@ -225,9 +225,10 @@ class TestTheCommitted:
             f"{results.VERDICTS[0]}\n\n{summary(committed[1])}\n\n{results.VERDICTS[1]}" in readme
         )
 
-    def test_the_findings_give_the_claims_own_numbers(self, committed) -> None:
+    @pytest.mark.parametrize("path", [FINDINGS, EVIDENCE], ids=lambda path: path.stem)
+    def test_the_findings_give_the_claims_own_numbers(self, committed, path: Path) -> None:
         claims = {claim.id: claim for claim in committed[1]}
-        page = FINDINGS.read_text()
+        page = path.read_text()
         told = NUMBER.findall(page)
         assert len(told) == page.count("](results/report.md#")
         for shown, claim, part, seed in told:
@@ -236,9 +237,12 @@ class TestTheCommitted:
             t[1] for t in told
         }
 
-    def test_the_findings_give_verdict_and_figure_of_each_point(self, committed) -> None:
+    @pytest.mark.parametrize("path", [FINDINGS, EVIDENCE], ids=lambda path: path.stem)
+    def test_the_findings_give_verdict_and_figure_of_each_point(
+        self, committed, path: Path
+    ) -> None:
         claims = {claim.id: claim for claim in committed[1]}
-        *found, _unknown = FINDINGS.read_text().split("\n## ")
+        *found, _unknown = path.read_text().split("\n## ")
         for point in "\n".join(found).split("\n- ")[1:]:
             cited = [claims[claim] for _, claim, _, _ in NUMBER.findall(point)]
             assert cited, point
@@ -249,8 +253,8 @@ class TestTheCommitted:
             others = {figure.name for figure in FIGURES if figure.sweep in sweeps}
             own = {claim.figure for claim in cited}
             assert own <= drawn <= own | others, point
-        for target in re.findall(r"\]\(([\w./]+)", FINDINGS.read_text()):
-            assert (FINDINGS.parent / target).exists(), target
+        for target in re.findall(r"\]\(([\w./]+)", path.read_text()):
+            assert (path.parent / target).exists(), target
 
     def test_final_rows_are_those_of_the_runs(self) -> None:
         committed = polars.read_parquet(PUBLISHED / "runs.parquet")
