@@ -122,6 +122,8 @@ def _variants(table: DataFrame) -> tuple[list[str], polars.Expr]:
 
 def _in_words(key: str, value: object) -> str:
     name = key.rpartition(".")[2].replace("_", " ")
+    if isinstance(value, bool):
+        return name if value else f"not {name}"
     return f"{name} {value:g}" if isinstance(value, float) else str(value)
 
 

@@ -83,3 +83,10 @@ def test_a_map_has_the_mean_of_the_minibatches_of_the_last_tenth(run, tmp_path: 
             polars.concat([others, late]).write_parquet(made / "metrics.parquet")
     data = gathered(tmp_path, "init_sensitivity").data
     assert data["minibatch"].to_list() == pytest.approx([40] * 4)
+
+
+def test_a_setting_that_is_on_goes_by_its_name(run, tmp_path: Path) -> None:
+    for relative in (False, True):
+        run(tmp_path, "vgg_plain_noisy", config={"noise.relative": relative}, tables=("metrics",))
+    levels = gathered(tmp_path, "noise_sensitivity").data["level"].to_list()
+    assert sorted(levels) == ["relative", "the default"]
