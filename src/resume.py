@@ -71,7 +71,7 @@ def changes(before: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str
     )
     return {
         key: f"{key}: {then[key]}, then {now[key]}"
-        for key in (*PLACE[:-1], "torch")
+        for key in (*PLACE[:-1], "torch")  # of the versions that one alone
         if None not in (then.get(key), now[key]) and then[key] != now[key]
     }
 

@@ -12,8 +12,6 @@ from src.analysis.losses import smoothed
 
 Nets = tuple[Mapping[int, Run], Mapping[int, Run]]  # the standard network's runs and BatchNorm's
 Window = tuple[float, float]  # of training, in fractions of its steps
-Name = Literal["standard", "BatchNorm"]
-NETWORKS: tuple[Name, ...] = ("standard", "BatchNorm")
 WHOLE: Window = (0.0, math.inf)
 
 
@@ -23,6 +21,17 @@ def own_initialisation(cells: Cells, lr: float) -> Nets:
         cells.of("vgg", optim__lr=lr, init__name="he_normal"),
         cells.of("vgg_bn", optim__lr=lr, init__name="glorot_normal"),
     )
+
+
+def during(run: Run, window: Window) -> polars.Expr:
+    """Return whether a step of a run lies in a part of its training."""
+    low, high = (share * run.steps for share in window)
+    return (col("step") >= low) & (col("step") < high)
+
+
+def part_of_training(window: Window) -> str:
+    """Return the words for a part of training."""
+    return "{:.0%} to {:.0%} of training".format(*window)
 
 
 class EqualLoss(NamedTuple):
@@ -40,12 +49,17 @@ class EqualLoss(NamedTuple):
     within: float
     below: float
     least: int
-    steps_of: Name = "standard"
+    steps_of: Literal["standard", "BatchNorm"]
 
     @property
     def told(self) -> str:
         """What is added to a part's label: whose steps they are, if not the standard network's."""
         return "" if self.steps_of == "standard" else ", at BatchNorm's steps"
+
+
+def both_ways(within: float, below: float, least: int) -> list[EqualLoss]:
+    """Return what counts as equal, at the steps of each network."""
+    return [EqualLoss(within, below, least, steps_of) for steps_of in ("standard", "BatchNorm")]
 
 
 def matched(

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 
-from polars import col
-
 from src.analysis.claims.cells import Cells, Run, pairs
-from src.analysis.claims.comparing import median_log_ratio
+from src.analysis.claims.comparing import WHOLE, Window, during, median_log_ratio
 from src.analysis.claims.result import Component
 from src.analysis.claims.verdict import Direction, ratio
 from src.analysis.drift import drift
@@ -18,7 +16,7 @@ def drifts(
     site: str,
     column: str = "mean",
     lag: int = 1,
-    since: float = 0.0,
+    window: Window = WHOLE,
 ) -> dict[int, float]:
     """Return each seed's median log ratio, over steps and layers, of a column of :func:`drift`.
 
@@ -29,11 +27,11 @@ def drifts(
         site: The site looked at there.
         column: ``mean``, ``pooled`` or ``distribution``.
         lag: How many steps lie between the two compared.
-        since: From which fraction of training on.
+        window: The part of training.
     """
 
     def change(a: Run, b: Run) -> float:
-        moved = drift(a.rows("activations"), at, lag=lag).filter(col("step") >= since * a.steps)
+        moved = drift(a.rows("activations"), at, lag=lag).filter(during(a, window))
         other = drift(b.rows("activations"), site, lag=lag)
         return median_log_ratio(moved, other, column, ["step", "layer"])
 

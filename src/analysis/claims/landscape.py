@@ -7,13 +7,15 @@ from polars import DataFrame, col
 
 from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.comparing import (
-    NETWORKS,
     WHOLE,
     EqualLoss,
     Window,
+    both_ways,
+    during,
     matched,
     median_log_ratio,
     own_initialisation,
+    part_of_training,
 )
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
@@ -38,11 +40,11 @@ def along_gradient(
     """Compare a column of :func:`along` over all of training, and in its parts."""
     nets = cells.pair("vgg", "vgg_bn", optim__lr=lr)
 
-    def during(label: str, window: Window) -> Component:
+    def part(label: str, window: Window) -> Component:
         return compared(cells, column, *nets, steps, window=window, label=label)
 
-    parts = [during(f"{a:.0%} to {b:.0%} of training", (a, b)) for a, b in pairwise(windows)]
-    return Finding(parts, during("all of training", WHOLE))
+    parts = [part(part_of_training(window), window) for window in pairwise(windows)]
+    return Finding(parts, part("all of training", WHOLE))
 
 
 claim(
@@ -67,7 +69,7 @@ def beta_each_step(
                 normalised,
                 (step, step),
                 window=window,
-                label=f"{step:g} LR, {window[0]:.0%} to {window[1]:.0%} of training",
+                label=f"{step:g} LR, {part_of_training(window)}",
             )
             for step in steps
             for window in pairwise(windows)
@@ -84,7 +86,7 @@ def landscape_equal_loss(
     return Finding(
         [
             compared(cells, column, standard, normalised, steps, equal)
-            for equal in (EqualLoss(within, below, least, steps_of) for steps_of in NETWORKS)
+            for equal in both_ways(within, below, least)
             for column in PANELS
         ]
     )
@@ -102,17 +104,16 @@ def predictiveness_per_length(
 ) -> Finding:
     """Compare the gradient's change over its length, at equal losses and at equal steps."""
     standard, normalised = cells.pair("vgg", "vgg_bn", optim__lr=lr)
-    ways = [EqualLoss(within, below, least, steps_of) for steps_of in NETWORKS]
 
     def part(label: str, equal: EqualLoss | None = None, window: Window = WHOLE) -> Component:
         return compared(cells, "relative_change", standard, normalised, steps, equal, window, label)
 
     return Finding(
         [
-            *(part(f"equal loss{way.told}", way) for way in ways),
+            *(part(f"equal loss{way.told}", way) for way in both_ways(within, below, least)),
             *(
-                part(f"equal steps, {a:.0%} to {b:.0%} of training", window=(a, b))
-                for a, b in pairwise(windows)
+                part(f"equal steps, {part_of_training(window)}", window=window)
+                for window in pairwise(windows)
             ),
         ]
     )
@@ -207,9 +208,7 @@ def compared(
 
     def gap(a: Run, b: Run) -> float:
         first, second = (along(run, cells.measured, steps) for run in (a, b))
-        low, high = (share * a.steps for share in window)
-        first = first.filter(col("step") >= low, col("step") < high)
-        first, second = matched(a, first, b, second, equal)
+        first, second = matched(a, first.filter(during(a, window)), b, second, equal)
         return median_log_ratio(first, second, column, ["step"])
 
     what = between if _NAMES[column] in label else f"{_NAMES[column]}, {between}"

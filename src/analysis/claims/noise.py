@@ -138,7 +138,8 @@ def steady_for_long(
     def part(lag: int, start: float) -> Component:
         label = f"{lag} steps" + (f", from {start:.0%} of training on" if start else "")
         what = f"change of mean in {lag} steps over both spreads, {model} / standard"
-        values = drifts(standard, "after_noise", other, "before_norm", "pooled", lag, start)
+        window = (start, math.inf)
+        values = drifts(standard, "after_noise", other, "before_norm", "pooled", lag, window)
         return ratio(label, what, values, direction)
 
     return Finding([part(lag, start) for start in since for lag in lags])

@@ -7,15 +7,17 @@ from polars import DataFrame, col
 
 from src.analysis.claims.cells import Cells, Run, pairs
 from src.analysis.claims.comparing import (
-    NETWORKS,
     WHOLE,
     EqualLoss,
     Nets,
     Window,
+    both_ways,
+    during,
     matched,
     median_difference,
     median_log_ratio,
     own_initialisation,
+    part_of_training,
 )
 from src.analysis.claims.registry import claim
 from src.analysis.claims.result import Component
@@ -71,7 +73,7 @@ def shift_equal_loss(
     cells: Cells, lr: float, margin: float, within: float, below: float, least: int
 ) -> Finding:
     """Compare the l2 difference not at equal steps but at equal training losses."""
-    ways = [EqualLoss(within, below, least, steps_of) for steps_of in NETWORKS]
+    ways = both_ways(within, below, least)
     return Finding([_change(cells, "l2", lr, margin, equal=equal) for equal in ways])
 
 
@@ -86,7 +88,7 @@ def shift_relative_equal_loss(
     least: int,
 ) -> Finding:
     """Compare the relative difference and the cosine at equal training losses."""
-    ways = [EqualLoss(within, below, least, steps_of) for steps_of in NETWORKS]
+    ways = both_ways(within, below, least)
     lengths = [_change(cells, "relative", lr, margin, equal=equal) for equal in ways]
     turns = [_change(cells, "cosine", lr, cosine_margin, equal=equal) for equal in ways]
     return Finding([*lengths, *turns])
@@ -124,7 +126,8 @@ def _change(
         return between(first, second, column, _AT)
 
     values = pairs(*(nets or cells.pair("vgg", "vgg_bn", optim__lr=lr)), change)
-    label = f"{column} at LR {lr:g}{_told(window)}{equal.told if equal else ''}"
+    part = "" if window == WHOLE else f", {part_of_training(window)}"
+    label = f"{column} at LR {lr:g}{part}{equal.told if equal else ''}"
     met = "" if equal is None else " at equal training loss"
     if turn:
         return difference(label, f"BatchNorm - standard{met}", values, "not greater", margin=margin)
@@ -133,9 +136,4 @@ def _change(
 
 def _shift(run: Run, window: Window = WHOLE) -> DataFrame:
     """Return the shift of the layers that have one: before the first no parameter moves."""
-    low, high = (share * run.steps for share in window)
-    return run.rows("ics").filter(col("layer") >= 2, col("step") >= low, col("step") < high)
-
-
-def _told(window: Window) -> str:
-    return "" if window == WHOLE else ", {:.0%} to {:.0%} of training".format(*window)
+    return run.rows("ics").filter(col("layer") >= 2, during(run, window))
