@@ -43,7 +43,6 @@ def evaluate(
 
 
 @contextmanager
-@torch.no_grad()
 def without_noise(model: Network, batches: BatchSource) -> Iterator[None]:
     """Switch the noise off and gather the norms' running statistics anew over ``batches()``.
 
@@ -57,7 +56,7 @@ def without_noise(model: Network, batches: BatchSource) -> Iterator[None]:
     momenta = [norm.momentum for norm in norms]
     with _each([layer for layer in model.network if isinstance(layer, Noise)], off=True):
         try:
-            with _in_evaluation(model):
+            with torch.no_grad(), _in_evaluation(model):
                 for norm in norms:
                     norm.train()
                 several = (images for images, _ in batches() if len(images) > 1)
