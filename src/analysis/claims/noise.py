@@ -129,20 +129,21 @@ def steady_for_long(
     lr: float,
     model: str,
     direction: Direction,
+    sites: Sequence[str],
     lags: Sequence[int],
     since: Sequence[float],
 ) -> Finding:
-    """Compare the change of means before a variant's norms in many steps, from when on."""
+    """Compare the change of means at each site in many steps, from when on."""
     standard, other = cells.pair("vgg", model, optim__lr=lr)
 
-    def part(lag: int, start: float) -> Component:
-        label = f"{lag} steps" + (f", from {start:.0%} of training on" if start else "")
+    def part(site: str, lag: int, start: float) -> Component:
+        label = f"{site}, {lag} steps" + (f", from {start:.0%} of training on" if start else "")
         what = f"change of mean in {lag} steps over both spreads, {model} / standard"
         window = (start, math.inf)
-        values = drifts(standard, "after_noise", other, "before_norm", "pooled", lag, window)
+        values = drifts(standard, "after_noise", other, site, "pooled", lag, window)
         return ratio(label, what, values, direction)
 
-    return Finding([part(lag, start) for start in since for lag in lags])
+    return Finding([part(site, lag, start) for site in sites for start in since for lag in lags])
 
 
 claim(steady_for_long, "noisy_unstable_for_long", "stable_for_long")

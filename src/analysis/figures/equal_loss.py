@@ -129,8 +129,9 @@ FIGURES = (
         "equal steps BatchNorm has trained further, and what changes with that looks like what "
         "BatchNorm changes. To see: whether the gap is there where both have the same loss. Step "
         "sizes from half the rate to four times, as in Fig. 4; of the shift the median over "
-        "layers. Each run's median within a tenth of a nat, then median and range over the seeds "
-        "that have one; a run that diverged is in it up to there. No paper has this figure.",
+        "layers. Each run's median where its loss rounds to a tenth of a nat, then median and "
+        "range over the seeds that have one; a run that diverged is in it up to there. No paper "
+        "has this figure.",
         _gather,
         draw,
         told,
