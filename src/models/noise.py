@@ -20,7 +20,7 @@ _BLOCK = 1 << 17  # numbers drawn by one stream: blocks fill in parallel, whatev
 class NoiseShape:
     """The constants of Algorithm 1 and how its silent points are read.
 
-    Args:
+    Attributes:
         n_mu: Unit means are uniform on [-n_mu, n_mu].
         n_sigma: Unit scales are uniform on [1, n_sigma].
         r_mu: Shifts are uniform within r_mu of the unit mean.

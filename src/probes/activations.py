@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from src.probes.evaluation import Batch, Evaluation, Parameters, untouched
 
 BINS = 128
+PERCENTS = (15, 50, 85)
 
 
 @dataclass(frozen=True)
@@ -18,37 +19,18 @@ class Distribution:
     Attributes:
         mean: [rows].
         variance: Biased, [rows].
-        low: The least value, [rows].
-        high: The greatest, [rows].
-        counts: How many values each of BINS equal bins from the least to the greatest has,
-            [rows, BINS]; 0 where that range is not finite.
+        edges: Of BINS equal bins from the least value to the greatest, [rows, BINS + 1]; NaN where
+            that range is not finite.
+        counts: How many values each bin has, [rows, BINS]; 0 where the range is not finite.
+        quantiles: The 15th, 50th and 85th percentiles, [rows, 3], interpolated in a bin; where
+            outliers make that wider than a tenth of the way from the first to the last, values.
     """
 
     mean: Tensor
     variance: Tensor
-    low: Tensor
-    high: Tensor
+    edges: Tensor
     counts: Tensor
-
-    @property
-    def edges(self) -> Tensor:
-        """The bins' edges, [rows, BINS + 1]; NaN where their range is not finite."""
-        position = torch.linspace(0, 1, BINS + 1, dtype=self.low.dtype, device=self.low.device)
-        low, width = self.low[:, None], (self.high - self.low)[:, None]
-        return torch.where(torch.isfinite(width), low + width * position, torch.nan)
-
-    @property
-    def quantiles(self) -> Tensor:
-        """The 15th, 50th and 85th percentiles, [rows, 3], interpolated in the histogram."""
-        edges, counts = self.edges, self.counts
-        zero = torch.zeros_like(counts[:, :1])
-        cumulated = torch.cat([zero, counts.cumsum(1)], 1) / counts.sum(1, keepdim=True)
-        wanted = torch.tensor([0.15, 0.5, 0.85], dtype=edges.dtype, device=edges.device)
-        upper = torch.searchsorted(cumulated, wanted.expand(len(edges), 3).contiguous())
-        upper = upper.clamp(1, BINS)
-        below, above = cumulated.gather(1, upper - 1), cumulated.gather(1, upper)
-        start, end = edges.gather(1, upper - 1), edges.gather(1, upper)
-        return start + (wanted - below) / (above - below) * (end - start)
+    quantiles: Tensor
 
 
 def distribution(values: Tensor) -> Distribution:
@@ -61,16 +43,34 @@ def distribution(values: Tensor) -> Distribution:
     scratch = values - mean[:, None]
     # torch's own variance takes ten times as long on a CPU, and a norm sums up naively.
     variance = torch.mul(scratch, scratch, out=scratch).mean(1)
-    width = (high - low)[:, None]
-    width = torch.where(width == 0, 1.0, width)
-    torch.sub(values, low[:, None], out=scratch).div_(width).mul_(BINS)
+    low, width = low[:, None], (high - low)[:, None]
+    position = torch.linspace(0, 1, BINS + 1, dtype=low.dtype, device=low.device)
+    edges = torch.where(torch.isfinite(width), low + width * position, torch.nan)
+    divisor = torch.where(width == 0, 1.0, width)
+    torch.sub(values, low, out=scratch).div_(divisor).mul_(BINS)
     # By way of int16, and counted in uint8: five times as fast as int64. Only what rounds to the
     # greatest value comes to BINS; it belongs to the last bin.
     bins = scratch.to(torch.int16).to(torch.uint8)
     counts = torch.stack([torch.bincount(row, minlength=256) for row in bins])
     counts[:, BINS - 1] += counts[:, BINS]
     counts = torch.where(torch.isfinite(width), counts[:, :BINS], 0).to(values)
-    return Distribution(mean, variance, low, high, counts)
+    quantiles = _interpolated(edges, counts)
+    coarse = width[:, 0] > BINS / 10 * (quantiles[:, 2] - quantiles[:, 0])
+    if coarse.any():
+        places = [-(-percent * values.shape[1] // 100) - 1 for percent in PERCENTS]
+        quantiles[coarse] = values[coarse].sort(1).values[:, places]
+    return Distribution(mean, variance, edges, counts, quantiles)
+
+
+def _interpolated(edges: Tensor, counts: Tensor) -> Tensor:
+    zero = torch.zeros_like(counts[:, :1])
+    cumulated = torch.cat([zero, counts.cumsum(1)], 1) / counts.sum(1, keepdim=True)
+    wanted = torch.tensor(PERCENTS, dtype=edges.dtype, device=edges.device) / 100
+    upper = torch.searchsorted(cumulated, wanted.expand(len(edges), 3).contiguous())
+    upper = upper.clamp(1, BINS)
+    below, above = cumulated.gather(1, upper - 1), cumulated.gather(1, upper)
+    start, end = edges.gather(1, upper - 1), edges.gather(1, upper)
+    return start + (wanted - below) / (above - below) * (end - start)
 
 
 def joined(parts: Sequence[Distribution]) -> Distribution:

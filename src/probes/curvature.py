@@ -12,7 +12,10 @@ from src.probes.evaluation import Batch, Evaluation, LossFunction, Parameters, u
 
 @dataclass(frozen=True)
 class GradientCurvature:
-    """The Hessian H along the gradient g of one batch; both scalars.
+    """The Hessian H along the gradient g of one batch; both scalars, NaN where g is zero.
+
+    As everywhere in this file, what autograd takes for a constant in the gradient it takes for one
+    in H: of a network that detaches what depends on its parameters, H is not the loss's Hessian.
 
     Attributes:
         curvature: ``g'Hg / g'g``, whose edge of stability is 2/LR under SGD (Andreyev &

@@ -63,15 +63,18 @@ def internal_covariate_shift(
             is the probe's.
         after: The same after the update.
         layers: The parameter names of each layer, W_i first, in the order of the computation;
-            default: :func:`src.probes.layers.default_layers`.
+            default: :func:`src.probes.layers.default_layers`. What is in none takes no update.
         only: The layers to measure, counted from 1; default: all. They come in the order of
             ``layers``.
         weight_decay: Coefficient of the L2 term in the loss, see :class:`Evaluation`.
 
     Raises:
-        ValueError: If ``only`` names no layer or one that is not there.
+        ValueError: If ``only`` names no layer or one that is not there, or ``layers`` a parameter
+            that is not, or a layer without any.
     """
     chosen = default_layers(model) if layers is None else [list(layer) for layer in layers]
+    if not all(chosen) or any(name not in before for layer in chosen for name in layer):
+        raise ValueError(f"layers={chosen}: allowed are lists of some of {list(before)}")
     counted = range(1, len(chosen) + 1)
     measured = sorted(set(counted if only is None else only))
     if not measured or not set(measured) <= set(counted):
@@ -127,8 +130,9 @@ def _carried(
 
 
 def _is_chain(model: nn.Module) -> TypeGuard[nn.Sequential]:
-    """Tell whether a model is its children in a row, none of them sharing a parameter."""
-    if type(model) is not nn.Sequential:
+    """Tell whether a model is its children in a row and no more, none sharing a parameter."""
+    hooks = ("forward_pre", "forward", "backward_pre", "backward")
+    if type(model) is not nn.Sequential or any(getattr(model, f"_{kind}_hooks") for kind in hooks):
         return False
     owned = [id(parameter) for child in model for parameter in child.parameters()]
     return len(owned) == len(set(owned))

@@ -115,13 +115,18 @@ def at_layer(
     """Return both theorems' parts at one BatchNorm layer of a network at ``params``.
 
     Args:
-        model: In training mode.
+        model: Its norm is in training mode.
         loss_fn: ``(output, target) -> scalar``.
         batch: ``(inputs, targets)``.
         params: The parameters by name; their precision is the probe's.
         norm: The name of the norm, a child of ``model``.
         units: The units Theorem 4.2 is evaluated at; Theorem 4.1 is for all.
+
+    Raises:
+        ValueError: If the norm does not normalise by the batch, as both theorems take for granted.
     """
+    if not model.get_submodule(norm).training:
+        raise ValueError(f"{norm} is in evaluation mode: the theorems are of batch statistics")
     place = list(model._modules).index(norm)
     head, layer, tail = model[:place], model[place : place + 1], model[place + 1 :]
     theta = {name: value.detach() for name, value in params.items()}

@@ -11,7 +11,7 @@ from torch import nn
 from src.probes.activations import BINS, activations, joined
 from src.probes.activations import distribution as distributions
 
-NAMES = ("mean", "variance", "low", "high", "counts", "edges", "quantiles")
+NAMES = ("mean", "variance", "edges", "counts", "quantiles")
 
 
 def distribution(values):
@@ -67,6 +67,13 @@ class TestDistribution:
         np.testing.assert_allclose(found.quantiles.numpy(), exact, rtol=0, atol=width)
         counts, _ = np.histogram(values.double().numpy(), found.edges.double().numpy())
         assert np.abs(counts - found.counts.numpy()).max() <= 2  # a value on an edge, rounded
+
+    @pytest.mark.parametrize("outlier", [400.0, -1e6])
+    def test_quantiles_beside_an_outlier(self, outlier):
+        values = torch.randn(999, generator=torch.Generator().manual_seed(0))
+        values = torch.cat([values, torch.tensor([outlier])])
+        exact = np.quantile(values.numpy(), [0.15, 0.5, 0.85], method="inverted_cdf")
+        np.testing.assert_array_equal(distribution(values).quantiles.numpy(), exact)
 
     @pytest.mark.parametrize("rows", [1, 2])
     def test_moments_of_a_long_row(self, rows):

@@ -1,4 +1,6 @@
+import pytest
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from src.probes.layers import default_layers
 
@@ -40,3 +42,14 @@ def test_a_weight_in_two_places_makes_one_layer():
     assert {name for layer in default_layers(model) for name in layer} == set(
         dict(model.named_parameters())
     )
+
+
+def test_a_transposed_convolution_is_a_map_and_a_weight_may_be_an_embedding_s():
+    model = nn.Sequential(nn.Embedding(5, 3), nn.ConvTranspose1d(3, 3, 2), nn.Linear(3, 5))
+    model[2].weight = model[0].weight
+    assert default_layers(model) == [["0.weight"], ["1.weight", "1.bias", "2.bias"]]
+
+
+def test_a_weight_that_is_computed_makes_no_layer_in_silence():
+    with pytest.raises(ValueError, match="1: its weight is no parameter"):
+        default_layers(nn.Sequential(nn.Linear(3, 3), weight_norm(nn.Linear(3, 2))))

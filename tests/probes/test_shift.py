@@ -283,6 +283,30 @@ def test_layers_of_one_s_own(vgg, images, values, moved, naive, shared):
     agree(shift, naive(model, cross_entropy, images, before, after, layers))
 
 
+@pytest.mark.parametrize("layers", [[["conv1.weight", "conv1"]], [["conv1.weight"], []]])
+def test_layers_that_are_not_there(layers, vgg, images, values):
+    model = vgg("model=vgg")
+    with pytest.raises(ValueError, match=r"allowed are lists of some of .*'conv1\.weight'"):
+        internal_covariate_shift(model, cross_entropy, images, values(model), values(model), layers)
+
+
+@pytest.mark.parametrize("kind", ["forward_pre", "forward", "full_backward_pre"])
+def test_a_hook_on_the_whole_network_is_part_of_it(kind, images, values, moved, naive):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 9), nn.Tanh(), nn.Linear(9, 10)).double()
+    hooks = {
+        "forward_pre": lambda _, inputs: (3 * inputs[0],),
+        "forward": lambda _, inputs, output: output**3,
+        "full_backward_pre": lambda _, gradients: (gradients[0] ** 3,),
+    }
+    getattr(model, f"register_{kind}_hook")(hooks[kind])
+    before = values(model)
+    after = moved(before)
+    still = internal_covariate_shift(model, cross_entropy, images, before, before)
+    assert (still.l2 == 0).all()
+    shift = internal_covariate_shift(model, cross_entropy, images, before, after)
+    agree(shift, naive(model, cross_entropy, images, before, after))
+
+
 def test_a_layer_with_no_part_in_the_loss_has_no_direction(images, values, moved):
     model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), nn.Linear(4, 3), nn.Linear(3, 10))
     model = model.double()

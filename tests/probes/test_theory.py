@@ -243,3 +243,11 @@ def test_one_activation_module_in_two_places():
     inner = model[2](act(model[0](batch[0])))
     (G,) = torch.autograd.grad(cross_entropy(model[5](act(model[3](inner))), batch[1]), inner)
     close(first.left, G.pow(2).sum(0))
+
+
+def test_a_norm_in_evaluation_mode_is_refused():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double().eval()
+    params = {name: p.detach() for name, p in model.named_parameters()}
+    batch = (torch.randn(9, 3).double(), torch.tensor([0, 1, 1] * 3))
+    with pytest.raises(ValueError, match="1 is in evaluation mode"):
+        at_layer(model, cross_entropy, batch, params, "1", [0])
