@@ -76,16 +76,21 @@ def screened(arguments: Sequence[str]) -> list[str]:
             lines.append(f"{key}: it holds W&B's key, which would be written to the run's folder")
         elif "_target_" in argument or not (ours or launcher or argument == NO_GRIDS):
             lines.append(f"{argument}: of Hydra's own settings only hydra/launcher may be changed")
+        elif re.match(r"sweeps=", argument):
+            lines.append(f"{argument}: a sweep is added to the settings: +{argument}")
         elif group in groups and argument.startswith("~"):
             lines.append(f"{argument}: a group is chosen, not removed")
         elif group in groups and re.search(r"[/\\$\[]", value):
             lines.append(f"{argument}: allowed is the name of a file in {groups[group]}")
+        elif key == "hydra.launcher" or (group == "hydra/launcher" and value not in _launchers()):
+            told = f"one of {', '.join(_launchers())}"
+            lines.append(f"{argument}: allowed is hydra/launcher= and {told}")
         else:
             try:
                 parser.parse_override(argument)
             except HydraException as error:
                 why = reason(error).partition(" expecting")[0]
-                told = "quote what holds brackets or commas, as in 'key=\"a,b\"'"
+                told = "quote a value that is not plain, as in 'key=\"a,b\"'"
                 lines.append(f"{argument} cannot be read ({why}): {told}")
     return lines
 
@@ -95,6 +100,11 @@ def _groups() -> dict[str, str]:
     ours = [path.name for path in (ROOT / "conf").iterdir() if path.is_dir()]
     named = {group: f"conf/{group}" for group in ours}
     return named | {"sweeps": "sweeps", "hydra/launcher": "conf/hydra/launcher"}
+
+
+def _launchers() -> list[str]:
+    """Return the launchers there are: Hydra's own, which trains in this process, and ours."""
+    return ["basic", *sorted(path.stem for path in ROOT.glob("conf/hydra/launcher/*.yaml"))]
 
 
 def settings_of(config: DictConfig) -> Settings:

@@ -22,6 +22,8 @@ from src.runs.store import RunStore
 from src.settings import Settings
 from src.terminal import uncut
 
+_FORCE = re.compile(r"\+*force=.*")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -73,7 +75,12 @@ class Grid:
         ]
 
     def announce(self, console: Console, command: str) -> None:
-        """Write the manifest, with the command that asks for the grid; say what lies ahead."""
+        """Write the manifest, with the command that asks for the grid; say what lies ahead.
+
+        Whoever gives that command later wants what is left, and not all of it once more.
+        """
+        words = [word for word in shlex.split(command) if not _FORCE.fullmatch(word)]
+        command = shlex.join(words)
         asked = [{"overrides": c.overrides, "run": c.run, "probes": c.probes} for c in self.cells]
         self.store.add_to_sweep(self.name, [cell | {"command": command} for cell in asked])
         left = len({cell.run for cell in self.to_train()})
@@ -99,7 +106,7 @@ class Grid:
             table.add_column(heading, justify="left" if heading in ("model", "folder") else "right")
         failed: list[tuple[Cell, str]] = []
         lacking: dict[str, str] = {}
-        left = 0
+        left: list[Cell] = []
         for cell in self.cells:
             folder, settings = self.store.folder(cell.run), cell.settings
             found = progress(self.store, cell.run, cell.probes, settings.force)
@@ -110,7 +117,8 @@ class Grid:
                 ended &= status.get("updated", 0.0) >= self.began
             bad = found.state in ("failed", "stopped", "stale")
             bad |= cell.run in ends and not ended
-            left += found.state in ("missing", "running") and not bad
+            if not (ended or bad):
+                left.append(cell)
             fresh = status.get("updated", 0.0) >= self.began or cell.run not in ends
             told = found.message if found.state in ("failed", "stopped") and fresh else None
             if found.state == "completed" and found.message:
@@ -139,14 +147,25 @@ class Grid:
                 told = "likewise" if line == before else line
                 console.print(f"  {cell.run}: {told}", highlight=False, markup=False)
                 before = line
-            console.print("The same command trains them again, and only them; one alone:")
-            for cell, _ in failed:
-                command = shlex.join(["python", "-m", "src.train", *cell.alone])
-                console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
+            forced = any(cell.settings.force for cell, _ in failed)
+            which = "all again" if forced else "them again, and only them"
+            console.print(f"The same command trains {which}; one alone:")
+            _print_alone(console, [cell for cell, _ in failed])
         # Another process trains them, or SLURM, which takes one of a run's cells at a time.
         if left:
-            console.print(f"{left} of {len(self.cells)} cells are left: give the command again")
+            told = f"{len(left)} of {len(self.cells)} cells are left"
+            if any(cell.settings.force for cell in left):
+                console.print(f"{told}; the same command trains all again; one alone:")
+                _print_alone(console, left)
+            else:
+                console.print(f"{told}: give the command again")
         return not failed and not left
+
+
+def _print_alone(console: Console, cells: Sequence[Cell]) -> None:
+    for cell in cells:
+        command = shlex.join(["python", "-m", "src.train", *cell.alone])
+        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _percent(fraction: float | None) -> str:

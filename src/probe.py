@@ -60,7 +60,8 @@ def probe(run: Path, step: int, which: Sequence[str], changes: Sequence[str]) ->
     settings = _settings(run, which, changes)
     checkpoint = RunFolder(run).kept_checkpoint(step)
     if step and not checkpoint.exists():
-        kept = sorted(int(path.stem) for path in checkpoint.parent.glob("*.ckpt"))
+        names = (path.stem for path in checkpoint.parent.glob("*.ckpt"))
+        kept = sorted(int(name) for name in names if name.isdecimal())
         there = ", ".join(map(str, [0, *kept]))
         remedy = "" if kept else "; train it with keep_checkpoints=true force=true to keep others"
         raise Refused(f"--step {step}: {run} can be probed at step {there}{remedy}")
@@ -73,7 +74,7 @@ def probe(run: Path, step: int, which: Sequence[str], changes: Sequence[str]) ->
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place))
         try:
-            replay(settings, asked, folder, RunFolder(run), step)
+            replay(settings, asked, folder, RunFolder(run.resolve()), step)
         except Exception as error:
             if isinstance(error, DataError | ValueError):
                 raise Refused(str(error)) from error
@@ -81,12 +82,15 @@ def probe(run: Path, step: int, which: Sequence[str], changes: Sequence[str]) ->
             raise Refused(told) from error
         if failures := (folder.status() or {}).get("probe_failures"):
             raise Refused("; ".join(f"{name} {told}" for name, told in failures.items()))
-        target.mkdir(parents=True, exist_ok=True)
-        for name in which:
-            with whole(target / f"{name}.parquet") as temporary:
-                temporary.write_bytes((folder.path / f"{name}.parquet").read_bytes())
-        with whole(target / "probes.json") as temporary:
-            temporary.write_text(text)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for name in which:
+                with whole(target / f"{name}.parquet") as temporary:
+                    temporary.write_bytes((folder.path / f"{name}.parquet").read_bytes())
+            with whole(target / "probes.json") as temporary:
+                temporary.write_text(text)
+        except OSError as error:
+            raise Refused(f"{target} cannot be written: {reason(error)}") from error
     return target
 
 
@@ -134,7 +138,8 @@ def report(run: Path, step: int, found: Path, console: Console) -> None:
             relative = "" if own is None else f"{_relative(value, own):.1e}"
             shown.add_row(name, f"{value:.7g}", "" if own is None else f"{own:.7g}", relative)
     console.print(uncut(shown), soft_wrap=True)
-    console.print(f"the tables are in {found}", highlight=False, soft_wrap=True)
+    told = f"the tables are in {found}"
+    console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def _relative(value: float, own: float) -> float:

@@ -36,9 +36,10 @@ def above(low: float) -> Any:
     return ranged(lambda v: math.isfinite(v) and v > low, f"a number above {low}")
 
 
-def whole(low: int) -> Any:
-    """Return a field of whole numbers from ``low``."""
-    return ranged(lambda v: v >= low, f"a whole number of at least {low}")
+def whole(low: int, high: int | None = None) -> Any:
+    """Return a field of whole numbers from ``low``, up to ``high`` where that is given."""
+    told = f"a whole number of at least {low}" + (f" and at most {high}" if high else "")
+    return ranged(lambda v: v >= low and (high is None or v <= high), told)
 
 
 def one_of(*values: object) -> Any:
@@ -52,9 +53,9 @@ def list_of(*values: object) -> Any:
     return ranged(lambda given: all(v in values for v in given), allowed)
 
 
-def list_above(low: float) -> Any:
+def list_above(low: float, what: str = "numbers") -> Any:
     """Return a field of lists of finite numbers above ``low``."""
-    allowed = f"a list of numbers above {low}"
+    allowed = f"a list of {what} above {low}"
     return ranged(lambda given: all(math.isfinite(v) and v > low for v in given), allowed)
 
 

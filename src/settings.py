@@ -181,7 +181,7 @@ class ProbesSettings:
 
     which: list[str] = list_of(*PROBES)
     every: int = whole(1)
-    layers: list[int] = list_above(0)
+    layers: list[int] = list_above(0, "whole numbers")
     units: int = whole(0)
     batch: str = one_of("training", "fixed")
     fixed_batches: int = whole(1)
@@ -224,7 +224,7 @@ class Settings:
         lambda v: v is None or re.fullmatch(r"\w[\w.-]*", v) is not None,
         "null or a name of letters, digits, dots, - and _, a dot or - not first",
     )
-    seed: int = whole(0)
+    seed: int = whole(0, 2**63 - 1)
     precision: str = one_of("32-true", "64-true", "bf16-mixed")
     max_steps: int = ranged(
         lambda v: 1 <= v <= 10**9, "a whole number of at least 1, up to a thousand million"

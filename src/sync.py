@@ -36,10 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"--jobs {chosen.jobs}: allowed is a whole number from 1", file=sys.stderr)
         raise SystemExit(2)
     os.environ.pop("WANDB_MODE", None)  # who asks for an upload wants to be online
-    found = waiting(chosen.folder)
-    store = RunStore(chosen.folder)
-    writers = {folder: store.writer(folder.name) for folder in found}
-    busy = {folder for folder, writer in writers.items() if writer and not writer.dead}
+    found = waiting(chosen.folder.resolve())
+    busy = {folder for folder in found if _is_trained(folder)}
     ready = [folder for folder in found if folder not in busy]
     if ready:
         _check_login()
@@ -50,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             cut(file)
         # It shows how far it is, and what it cannot upload.
         subprocess.run([*command, *map(str, files)], stdin=subprocess.DEVNULL)
-    left = waiting(chosen.folder)
+    left = waiting(chosen.folder.resolve())
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("run", "upload"):
         table.add_column(heading)
@@ -72,6 +70,12 @@ def waiting(root: Path) -> dict[Path, list[Path]]:
         if not file.with_suffix(".wandb.synced").exists():
             found[file.parents[2]].append(file)
     return found
+
+
+def _is_trained(folder: Path) -> bool:
+    beside = folder.parent.name == ".again"
+    writer = RunStore(folder.parents[1] if beside else folder.parent).writer(folder.name)
+    return writer is not None and not writer.dead
 
 
 def cut(file: Path) -> None:

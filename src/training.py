@@ -59,10 +59,14 @@ def train(
     now |= {"attempt_began": began, "updated": began}
     what = {"max_steps": settings.max_steps, "probes": probes}
     what |= {"log_every": settings.log_every, "eval_every": settings.eval_every}
-    if any(before.get(key, value) != value for key, value in what.items()):
+    other = [key for key, value in what.items() if before.get(key, value) != value]
+    if other and folder.checkpoints():
+        told = f"the attempt that got to step {before['step']} had other {', '.join(other)}"
+        _log.warning("%s begins anew: %s", name, told)
         folder.remove_checkpoints()
     if not folder.checkpoints():  # what was trained before is trained again
         before |= {"step": 0, "seconds": 0.0}
+        folder.remove_tables(but=probes)
     folder.update_status(**before | now | what | provenance())
 
     def end(state: str, **entries: Any) -> str:

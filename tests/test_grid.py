@@ -95,6 +95,13 @@ class TestAnnounce:
         end(grid, cells[1])
         assert printed(grid.announce, "the command")[0].endswith("3 cells, 1 already complete\n")
 
+    def test_the_command_of_the_manifest_does_not_force(self, cell):
+        grid = Grid([cell("force=true")])
+        printed(grid.announce, "python -m src.train seed=0,1 force=true 'runs_dir=a b'")
+        (path,) = (grid.store.root / "sweeps").glob("*.json")
+        (asked,) = json.loads(path.read_text())["cells"]
+        assert asked["command"] == "python -m src.train seed=0,1 'runs_dir=a b'"
+
     def test_writes_the_manifest(self, cell, tmp_path):
         cells = [cell("sweep=mine", "seed=0"), cell("sweep=mine", "seed=1")]
         printed(Grid(cells).announce, "the command")
@@ -175,7 +182,9 @@ def test_what_kept_a_cell_from_being_forced_has_failed_though_the_run_has_ended(
     forced = cell("force=true")
     grid = Grid([forced])
     end(grid, forced, message=None, max_steps=9, probes={})
-    assert printed(grid.report, {})[1]
+    text, well = printed(grid.report, {})  # another process held it, and let go
+    assert not well and "1 of 1 cells are left; the same command trains all again" in text
+    assert "python -m src.train force=true" in text
     text, well = printed(grid.report, {forced.run: "ImportError: no torch"})
     assert not well and f"{forced.run}: ImportError: no torch" in text
     end(grid, forced, updated=time.time())  # made anew after all, when the queue did not answer

@@ -1,9 +1,11 @@
 """What a killed process leaves in W&B's file."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.sync import cut
+from src.runs.store import RunStore
+from src.sync import cut, main, waiting
 
 BLOCK, HEADER = 32768, 7
 
@@ -45,3 +47,18 @@ def test_what_is_not_of_that_form_stays_as_it_is(tmp_path):
     file.write_bytes(content)
     cut(file)
     assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("asked", [".", "runs", "runs/vgg-1", "runs/.again/vgg-1"])
+def test_a_run_that_is_being_trained_is_left_alone_wherever_it_is_looked_for(
+    asked, tmp_path, monkeypatch, capsys
+):
+    with RunStore(tmp_path / "runs").writing("vgg-1", {}) as folder:
+        file = tmp_path / asked / "wandb/offline-run-1-vgg-1/run-vgg-1.wandb"
+        if asked in (".", "runs"):
+            file = folder.path / file.relative_to(tmp_path / asked)
+        file.parent.mkdir(parents=True)
+        file.write_bytes(log([5])[0] + b"half")
+        main([str(tmp_path / asked)])
+    assert file.read_bytes().endswith(b"half") and waiting(tmp_path)
+    assert "vgg-1  left alone: it is being trained" in capsys.readouterr().out

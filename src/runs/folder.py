@@ -4,11 +4,12 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from src.catalogue import PROBES
 from src.runs.needs import Needs, met
 
 Row = tuple[int, str, float]
@@ -44,7 +45,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return content
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, IsADirectoryError) as error:
+    except (ValueError, OSError) as error:
         _log.warning("%s is damaged (%s) and taken as absent", path, error)
         return None
 
@@ -106,10 +107,10 @@ class RunFolder:
             return {}
         try:
             rows = polars.read_parquet(path, glob=False)
+            last = rows.group_by("name").agg(polars.col("value").last())
         except polars.exceptions.PolarsError as error:
             _log.warning("%s is damaged (%s) and taken as absent", path, error)
             return {}
-        last = rows.group_by("name").agg(polars.col("value").last())
         return dict(last.iter_rows())
 
     def checkpoints(self) -> list[Path]:
@@ -122,11 +123,21 @@ class RunFolder:
             path.unlink()
 
     def forget(self) -> None:
-        """Delete what an attempt would go on from, and what was kept of those before it."""
+        """Delete what an attempt would go on from, and what was kept of those before it.
+
+        What they were asked to probe is remembered.
+        """
         self.remove_checkpoints()
         for kept in KEPT:
             shutil.rmtree(self.path / kept, ignore_errors=True)
-        (self.path / "status.json").unlink(missing_ok=True)
+        if status := self.status():
+            remembered = {k: value for k, value in status.items() if k in ("state", "probes")}
+            self._write_json("status.json", remembered)
+
+    def remove_tables(self, but: Collection[str]) -> None:
+        """Delete the probes' tables but some: no attempt to come adds to the others."""
+        for probe in PROBES.keys() - but:
+            (self.path / f"{probe}.parquet").unlink(missing_ok=True)
 
     @contextmanager
     def new_checkpoint(self, kept: int | None = None) -> Iterator[Path]:

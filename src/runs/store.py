@@ -102,15 +102,23 @@ class RunStore:
         old = beside.path.with_suffix(".old")
         if beside.ended():
             if final.path.exists():
-                shutil.rmtree(old, ignore_errors=True)
+                _remove(old)
                 final.path.rename(old)
             beside.path.rename(final.path)
         # Of the same training they hold still; also where a start before this one got no further.
         if _started(RunFolder(old)) == _started(final):
             for kept in KEPT:
                 if (old / kept).exists() and not (final.path / kept).exists():
-                    (old / kept).rename(final.path / kept)
-        shutil.rmtree(old, ignore_errors=True)
+                    shutil.move(old / kept, final.path / kept)
+        _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Delete a folder, or the link to one that lies elsewhere."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _started(folder: RunFolder) -> float | None:

@@ -77,3 +77,22 @@ def test_a_run_that_lacks_a_probe_is_trained_again_and_one_that_has_it_is_not(co
     told = "other settings are asked for than it was probed with, and replace those"
     assert line == f"{run.name} is trained again: {told}"
     assert status(run)["probes"]["ics"]["precision"] == "float64"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_what_an_unfinished_run_was_asked_to_probe(state, command, status):
+    """Forced, it is probed anew; after a failure it need not be, and keeps no half of a table."""
+    command(*SHORT, "probes=ics", "probes.every=1")
+    run = command.run()
+    half = pl.read_parquet(run / "ics.parquet").filter(pl.col("step") == 0)
+    half.write_parquet(run / "ics.parquet")
+    left = status(run) | {"state": state}
+    (run / "status.json").write_text(json.dumps(left))
+    command(*SHORT, "force=true")
+    assert status(run)["state"] == "completed"
+    if state == "running":
+        assert status(run)["probes"].keys() == {"ics"}
+        assert pl.read_parquet(run / "ics.parquet")["step"].unique().to_list() == [0, 1]
+    else:
+        assert not status(run)["probes"] and not (run / "ics.parquet").exists()

@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import os
 import threading
 from pathlib import Path
 
@@ -65,13 +66,16 @@ class TestWriting:
 
     @pytest.mark.parametrize("restarted", [False, True])
     def test_force_begins_anew_but_not_in_the_midst_of_what_it_began(self, store, restarted):
-        train(store, "first", state="running")
+        train(store, "first", state="running", wanted=ICS)
         path = store.folder(RUN).path
+        store.folder(RUN).update_status(step=7)
         (path / "resume.ckpt").touch()
         for kept in ("checkpoints", "probed"):
             (path / kept).mkdir()
         with store.writing(RUN, {}, force=True, restarted=restarted) as folder:
-            assert bool(folder.checkpoints()) == bool(folder.status()) == restarted
+            assert bool(folder.checkpoints()) == restarted
+            status = {"state": "running", "probes": ICS}  # what to probe is remembered
+            assert (folder.status() == status) != restarted
             there = {(path / "checkpoints").exists(), (path / "probed").exists()}
             assert there == {restarted}
 
@@ -206,6 +210,15 @@ class TestAgain:
         assert {p.name for p in store.folder(RUN).path.iterdir()} == {"config.yaml", "status.json"}
         assert not any((store.root / ".again").iterdir())
 
+    def test_a_run_that_lies_elsewhere_is_replaced_by_one_here(self, store, tmp_path):
+        train(store, "first")
+        (store.root / RUN).rename(tmp_path / "elsewhere")
+        (store.root / RUN).symlink_to(tmp_path / "elsewhere")
+        for again in ("second", "third"):
+            train(store, again, force=True)
+            assert content(store) == again and not any((store.root / ".again").iterdir())
+        assert not (store.root / RUN).is_symlink()
+
     @pytest.mark.parametrize("state", ["running", "failed"])
     @pytest.mark.parametrize("force", [False, True])
     def test_a_new_run_that_does_not_end_leaves_the_old_and_is_continued(self, store, state, force):
@@ -218,7 +231,7 @@ class TestAgain:
         assert content(store) == "old"
         with store.writing(RUN, ICS, force) as folder:
             assert (folder.path / "config.yaml").read_text() == "new"
-            assert bool(folder.checkpoints()) == bool(folder.status()) == (not force)
+            assert bool(folder.checkpoints()) == (not force)
             folder.update_status(state="completed")
         assert content(store) == "new"
 
@@ -229,16 +242,16 @@ class TestAgain:
     ):
         train(store, "old")
         (store.folder(RUN).path / "checkpoints").mkdir()
-        real, done = Path.rename, []
+        real, done = os.rename, []
 
-        def rename(path: Path, target: Path) -> Path:
+        def rename(path: Path, target: Path) -> None:
             if len(done) == renames:
                 raise Crash
             done.append(path)
-            return real(path, target)
+            real(path, target)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "rename", rename)
+            patch.setattr(os, "rename", rename)
             if renames == 3:  # between the last rename and the removal of the old folder
                 patch.setattr("src.runs.store.shutil.rmtree", self.crash_on_existing)
             with pytest.raises(Crash):
