@@ -18,7 +18,7 @@ from src.catalogue import (
     Variant,
     unsuited,
 )
-from src.ranges import above, at_least, list_above, list_of, one_of, outside, ranged, whole
+from src.ranges import above, at_least, fields, list_above, list_of, one_of, outside, ranged, whole
 
 _ACTIVATION = one_of("relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "silu")
 
@@ -273,20 +273,11 @@ class Settings:
 
 def keys() -> list[str]:
     """Return every key there is, as ``optim.lr``, those of all networks and data sets."""
-    parts: dict[str, tuple[type, ...]] = {
-        "model": (VGGSettings, LinearSettings, MLPSettings),
-        "data": (ColourSettings, GreySettings, PointsSettings),
-    }
     found = []
     for field in dataclasses.fields(Settings):
-        inside = parts.get(field.name, (field.type,))
-        found.append(field.name)
-        for kind in inside:
-            names = (
-                [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
-            )
-            found += [f"{field.name}.{name}" for name in names]
-    return list(dict.fromkeys(found))
+        inside = fields(field.type) if dataclasses.is_dataclass(field.type) else {}
+        found += [field.name, *(f"{field.name}.{name}" for name in inside)]
+    return found
 
 
 def kinds(model: str, data: str) -> tuple[type[ModelSettings], type[DataSettings]]:
