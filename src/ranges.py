@@ -36,10 +36,9 @@ def above(low: float) -> Any:
     return ranged(lambda v: math.isfinite(v) and v > low, f"a number above {low}")
 
 
-def whole(low: int, high: int | None = None) -> Any:
-    """Return a field of whole numbers from ``low``, up to ``high`` where that is given."""
-    told = f"a whole number of at least {low}" + (f" and at most {high}" if high else "")
-    return ranged(lambda v: v >= low and (high is None or v <= high), told)
+def whole(low: int) -> Any:
+    """Return a field of whole numbers from ``low``."""
+    return ranged(lambda v: v >= low, f"a whole number of at least {low}")
 
 
 def one_of(*values: object) -> Any:

@@ -224,7 +224,7 @@ class Settings:
         lambda v: v is None or re.fullmatch(r"\w[\w.-]*", v) is not None,
         "null or a name of letters, digits, dots, - and _, a dot or - not first",
     )
-    seed: int = whole(0, 2**63 - 1)
+    seed: int = ranged(lambda v: 0 <= v < 2**63, "a whole number of at least 0 and below 2**63")
     precision: str = one_of("32-true", "64-true", "bf16-mixed")
     max_steps: int = ranged(
         lambda v: 1 <= v <= 10**9, "a whole number of at least 1, up to a thousand million"

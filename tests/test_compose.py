@@ -10,7 +10,7 @@ from src.compose import SettingsError, one_line, settings_of
 MODELS = "one of " + ", ".join(sorted(VARIANTS))
 NAMES = "one of " + ", ".join(VARIANTS)
 SWEEPS = ", ".join(sorted(p.stem for p in Path(__file__).parents[1].glob("sweeps/*.yaml")))
-WHOLE = "a whole number of at least 0"
+WHOLE = "a whole number of at least 0 and below 2**63"
 
 
 @pytest.fixture

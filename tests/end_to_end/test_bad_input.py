@@ -31,7 +31,7 @@ WRONG = [
     ("hydra.launcher=local", "hydra/launcher= and one of basic, local, slurm"),
     ("sweeps=fig2_noise", "a sweep is added to the settings: +sweeps=fig2_noise"),
     ("probes.layers=[1.5]", "allowed is a list of whole numbers above 0"),
-    ("seed=9223372036854775808", "allowed is a whole number of at least 0 and at most 9223372"),
+    ("seed=9223372036854775808", "allowed is a whole number of at least 0 and below 2**63"),
     ("+hydra.launcher.foo=1", "got an unexpected keyword argument 'foo'"),
     ("hydra.launcher.jobs=2", "hydra.launcher.jobs: the launcher chosen has no such setting"),
     ("seed=0,1,", "seed=0,1, cannot be read"),
