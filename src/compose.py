@@ -82,7 +82,9 @@ def screened(arguments: Sequence[str]) -> list[str]:
             lines.append(f"{argument}: a group is chosen, not removed")
         elif group in groups and re.search(r"[/\\$\[]", value):
             lines.append(f"{argument}: allowed is the name of a file in {groups[group]}")
-        elif key == "hydra.launcher" or (group == "hydra/launcher" and value not in _launchers()):
+        elif key == "hydra.launcher" or (
+            group == "hydra/launcher" and _plain(value) not in _launchers()
+        ):
             told = f"one of {', '.join(_launchers())}"
             lines.append(f"{argument}: allowed is hydra/launcher= and {told}")
         else:
@@ -100,6 +102,10 @@ def _groups() -> dict[str, str]:
     ours = [path.name for path in (ROOT / "conf").iterdir() if path.is_dir()]
     named = {group: f"conf/{group}" for group in ours}
     return named | {"sweeps": "sweeps", "hydra/launcher": "conf/hydra/launcher"}
+
+
+def _plain(value: str) -> str:
+    return value.strip("'\" ")
 
 
 def _launchers() -> list[str]:

@@ -60,8 +60,13 @@ class Grid:
         digest = hashlib.sha256(runs.encode()).hexdigest()[:8]
         self.name = first.sweep or f"grid-{digest}"
         self.began = time.time()
+        # When what is forced to be trained again was last, by whatever clock.
+        self._before = {c.run: self._updated(c.run) for c in cells if c.settings.force}
         # What makes one of the cells, trained by itself, a member of this grid.
         self.membership = [] if first.sweep else [f"sweep={self.name}"]
+
+    def _updated(self, run: str) -> float | None:
+        return (self.store.folder(run).status() or {}).get("updated")
 
     def to_train(self) -> list[Cell]:
         """Return the cells that have something left to do; of equal cells one."""
@@ -114,7 +119,7 @@ class Grid:
             seconds = status.get("seconds")
             ended = found.state in ENDED
             if settings.force:  # it, and not the run that was there before
-                ended &= status.get("updated", 0.0) >= self.began
+                ended &= status.get("updated") != self._before[cell.run]
             bad = found.state in ("failed", "stopped", "stale")
             bad |= cell.run in ends and not ended
             if not (ended or bad):

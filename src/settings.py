@@ -264,11 +264,26 @@ class Settings:
             found.append(f"{dropout}: allowed with model.head=linear is 0, it has no hidden layer")
         if model.name == "dln_linf" and model.linf_of == "sample":
             found.append("model.linf_of=sample: allowed is batch; of single values it is dln_l1")
+        if "curvature" in self.probes.which:
+            found += [
+                f"probes=curvature: allowed is no {setting}, whose gradient is not that of the loss"
+                for setting in self._constants()
+            ]
         found += self.probes.gaps()
         if not found and max(self.probes.layers, default=1) > self.model.layer_count:
             layers = f"probes.layers={self.probes.layers}"
             found.append(f"{layers}: allowed are the layers 1 to {self.model.layer_count}")
         return found
+
+    def _constants(self) -> list[str]:
+        """Return what makes a part of the network a constant to its gradient that is none."""
+        variant = VARIANTS.get(self.model.name, VARIANTS["vgg"])
+        detached = getattr(self.model, "statistics", None) == "detached"
+        there = {
+            "model.statistics=detached": variant.norm == "batch" and detached,
+            "noise.relative=true": variant.noise and self.noise.relative,
+        }
+        return [setting for setting, holds in there.items() if holds]
 
 
 def keys() -> list[str]:

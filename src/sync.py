@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"--jobs {chosen.jobs}: allowed is a whole number from 1", file=sys.stderr)
         raise SystemExit(2)
     os.environ.pop("WANDB_MODE", None)  # who asks for an upload wants to be online
-    found = waiting(chosen.folder.resolve())
+    place = Path(os.path.abspath(chosen.folder))  # a link's lease lies beside the link
+    found = waiting(place)
     busy = {folder for folder in found if _is_trained(folder)}
     ready = [folder for folder in found if folder not in busy]
     if ready:
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             cut(file)
         # It shows how far it is, and what it cannot upload.
         subprocess.run([*command, *map(str, files)], stdin=subprocess.DEVNULL)
-    left = waiting(chosen.folder.resolve())
+    left = waiting(place)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("run", "upload"):
         table.add_column(heading)

@@ -60,9 +60,9 @@ def train(
     what = {"max_steps": settings.max_steps, "probes": probes}
     what |= {"log_every": settings.log_every, "eval_every": settings.eval_every}
     other = [key for key, value in what.items() if before.get(key, value) != value]
+    anew = ""
     if other and folder.checkpoints():
-        told = f"the attempt that got to step {before['step']} had other {', '.join(other)}"
-        _log.warning("%s begins anew: %s", name, told)
+        anew = f"the attempt that got to step {before['step']} had other {', '.join(other)}"
         folder.remove_checkpoints()
     if not folder.checkpoints():  # what was trained before is trained again
         before |= {"step": 0, "seconds": 0.0}
@@ -83,6 +83,8 @@ def train(
     with ExitStack() as log:
         try:
             log.enter_context(_log_file(folder.path / "train.log"))
+            if anew:
+                _log.warning("%s begins anew: %s", name, anew)
             fit(settings, probes, folder, name, config, before)
             return conclude()
         except Diverged as divergence:

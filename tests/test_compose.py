@@ -5,7 +5,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from src.catalogue import VARIANTS
-from src.compose import SettingsError, one_line, settings_of
+from src.compose import SettingsError, one_line, screened, settings_of
 
 MODELS = "one of " + ", ".join(sorted(VARIANTS))
 NAMES = "one of " + ", ".join(VARIANTS)
@@ -121,3 +121,12 @@ def test_a_settings_error_has_a_line_a_problem():
 
 def test_any_other_error_is_flattened():
     assert one_line(ValueError("first\n   second\tthird")) == "first second third"
+
+
+def test_a_launcher_of_one_s_own_is_a_file_among_ours(tmp_path, monkeypatch):
+    assert screened(["hydra/launcher=mine"]) and not screened(["hydra/launcher='local'"])
+    for path in ("conf/hydra/launcher", "sweeps"):
+        (tmp_path / path).mkdir(parents=True)
+    (tmp_path / "conf/hydra/launcher/mine.yaml").touch()
+    monkeypatch.setattr("src.compose.ROOT", tmp_path)
+    assert not screened(["hydra/launcher=mine"])

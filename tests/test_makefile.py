@@ -15,10 +15,6 @@ from src.compose import screened
         ("SEEDS=0,1 SCALE=smoke", ["seed=0,1", "scale=smoke"]),
         ("LAUNCHER=local JOBS=3", ["hydra/launcher=local", "hydra.launcher.jobs=3"]),
         (
-            "LAUNCHER=slurm JOBS=3",
-            ["hydra/launcher=slurm", "hydra.launcher.array_parallelism=3"],
-        ),
-        (
             "LAUNCHER=slurm PARTITION=gpu JOBS=16 ARGS=hydra.launcher.account=mine",
             [
                 *("hydra/launcher=slurm", "hydra.launcher.partition=gpu"),

@@ -192,6 +192,22 @@ class TestRanges:
         told = f"probes.fixed_batches={allowed + 1}: allowed are up to {allowed} of {batch_size}"
         assert str(error.value) == f"{told} images"
 
+    @pytest.mark.parametrize(
+        ("model", "other", "setting"),
+        [
+            ("vgg_bn", "vgg", "model.statistics=detached"),
+            ("vgg_plain_noisy", "vgg_bn", "noise.relative=true"),
+        ],
+    )
+    def test_no_curvature_of_what_is_a_constant_to_the_gradient(
+        self, settings, model, other, setting
+    ):
+        """Else it is the derivative of another gradient than that of the loss."""
+        assert settings(f"model={other}", setting, "probes=curvature")
+        assert settings(f"model={model}", setting, "probes=paper_theory")
+        with pytest.raises(SettingsError, match=f"probes=curvature: allowed is no {setting}, "):
+            settings(f"model={model}", setting, "probes=all")
+
     def test_dropout_needs_a_hidden_layer_in_the_head(self, settings):
         assert settings("model.head=linear", "model.dropout=0")
         with pytest.raises(SettingsError, match=r"dropout=0.5: allowed with model.head=linear is"):

@@ -49,11 +49,15 @@ def test_what_is_not_of_that_form_stays_as_it_is(tmp_path):
     assert file.read_bytes() == content
 
 
-@pytest.mark.parametrize("asked", [".", "runs", "runs/vgg-1", "runs/.again/vgg-1"])
+@pytest.mark.parametrize("asked", [".", "runs", "runs/vgg-1", "runs/.again/vgg-1", "link"])
 def test_a_run_that_is_being_trained_is_left_alone_wherever_it_is_looked_for(
     asked, tmp_path, monkeypatch, capsys
 ):
     with RunStore(tmp_path / "runs").writing("vgg-1", {}) as folder:
+        if asked == "link":
+            asked = "runs/vgg-1"
+            folder.path.rename(tmp_path / "elsewhere")
+            folder.path.symlink_to(tmp_path / "elsewhere")
         file = tmp_path / asked / "wandb/offline-run-1-vgg-1/run-vgg-1.wandb"
         if asked in (".", "runs"):
             file = folder.path / file.relative_to(tmp_path / asked)

@@ -13,7 +13,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from src.models.noise import Noise
 from src.models.norms import BATCH_NORMS
 from src.probes import activations as activations_probe
 from src.probes import curvature as curvature_probe
@@ -225,13 +224,7 @@ def _histogram(edges: list[float], counts: list[float]) -> tuple[Any, Any]:
 
 
 def curvature(view: View, settings: ProbesSettings) -> list[Row]:
-    """Return a row a quantity, each also times the learning rate.
-
-    There is none where a part of the network is a constant to its gradient that is none in the
-    loss: the derivative that autograd takes of such a gradient is not what the gradient changes by.
-    """
-    if any(_holds_constant(part) for part in view.network):
-        return []
+    """Return a row a quantity, each also times the learning rate."""
     along = curvature_probe.along_gradient(
         view.network, view.loss_fn, view.batch, view.before, view.weight_decay
     )
@@ -253,10 +246,6 @@ def curvature(view: View, settings: ProbesSettings) -> list[Row]:
         for suffix, factor in (("", 1.0), ("_times_lr", view.lr))
         for name, (value, error) in quantities.items()
     ]
-
-
-def _holds_constant(part: nn.Module) -> bool:
-    return getattr(part, "detached", False) or (isinstance(part, Noise) and part.shape.relative)
 
 
 def theory(view: View, settings: ProbesSettings) -> list[Row]:

@@ -57,8 +57,8 @@ def distribution(values: Tensor) -> Distribution:
     quantiles = _interpolated(edges, counts)
     coarse = width[:, 0] > BINS / 10 * (quantiles[:, 2] - quantiles[:, 0])
     if coarse.any():
-        places = [-(-percent * values.shape[1] // 100) - 1 for percent in PERCENTS]
-        quantiles[coarse] = values[coarse].sort(1).values[:, places]
+        outlying, places = values[coarse], [-(-p * values.shape[1] // 100) for p in PERCENTS]
+        quantiles[coarse] = torch.stack([outlying.kthvalue(k, 1).values for k in places], 1)
     return Distribution(mean, variance, edges, counts, quantiles)
 
 

@@ -45,7 +45,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return content
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, OSError) as error:
+    except (ValueError, IsADirectoryError) as error:
         _log.warning("%s is damaged (%s) and taken as absent", path, error)
         return None
 
@@ -125,14 +125,14 @@ class RunFolder:
     def forget(self) -> None:
         """Delete what an attempt would go on from, and what was kept of those before it.
 
-        What they were asked to probe is remembered.
+        How they ended and what they were asked to probe is remembered.
         """
         self.remove_checkpoints()
         for kept in KEPT:
             shutil.rmtree(self.path / kept, ignore_errors=True)
         if status := self.status():
-            remembered = {k: value for k, value in status.items() if k in ("state", "probes")}
-            self._write_json("status.json", remembered)
+            remembered = ("state", "message", "machine", "probes")
+            self._write_json("status.json", {k: v for k, v in status.items() if k in remembered})
 
     def remove_tables(self, but: Collection[str]) -> None:
         """Delete the probes' tables but some: no attempt to come adds to the others."""

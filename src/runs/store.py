@@ -106,10 +106,11 @@ class RunStore:
                 final.path.rename(old)
             beside.path.rename(final.path)
         # Of the same training they hold still; also where a start before this one got no further.
-        if _started(RunFolder(old)) == _started(final):
+        # Where a link led elsewhere, all stays there.
+        if _started(RunFolder(old)) == _started(final) and not old.is_symlink():
             for kept in KEPT:
                 if (old / kept).exists() and not (final.path / kept).exists():
-                    shutil.move(old / kept, final.path / kept)
+                    (old / kept).rename(final.path / kept)
         _remove(old)
 
 

@@ -244,20 +244,6 @@ class TestRows:
             assert found[f"{name}_times_lr"]["value"] == pytest.approx(seen.lr * float(value))
         assert found["largest_eigenvalue"]["error"] == pytest.approx(float(top.error))
 
-    @pytest.mark.parametrize("what", ["statistics", "noise"])
-    def test_no_curvature_of_what_is_a_constant_to_the_gradient(
-        self, what, view, table, monkeypatch
-    ):
-        """Else it is the derivative of another gradient than the one that was taken."""
-        network = view[0].network
-        if what == "statistics":
-            monkeypatch.setattr(network.norm3, "detached", True, raising=False)
-        else:
-            monkeypatch.setattr(
-                network.noise3, "shape", replace(network.noise3.shape, relative=True)
-            )
-        assert table("curvature").is_empty()
-
     def test_theory(self, view, table):
         seen, _ = view
         found = table("theory", layers=[3], units=2)

@@ -96,3 +96,13 @@ def test_what_an_unfinished_run_was_asked_to_probe(state, command, status):
         assert pl.read_parquet(run / "ics.parquet")["step"].unique().to_list() == [0, 1]
     else:
         assert not status(run)["probes"] and not (run / "ics.parquet").exists()
+
+
+@pytest.mark.slow
+def test_an_unfinished_run_that_begins_anew_says_so(command, status):
+    command(*SHORT, "keep_checkpoints=true", "checkpoint_every=1")
+    run = command.run()
+    (run / "status.json").write_text(json.dumps(status(run) | {"state": "running", "step": 1}))
+    (line,) = command(*SHORT, "eval_every=1").stderr.splitlines()
+    assert line == f"{run.name} begins anew: the attempt that got to step 1 had other eval_every"
+    assert line in (run / "train.log").read_text() and status(run)["state"] == "completed"

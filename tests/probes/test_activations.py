@@ -68,12 +68,19 @@ class TestDistribution:
         counts, _ = np.histogram(values.double().numpy(), found.edges.double().numpy())
         assert np.abs(counts - found.counts.numpy()).max() <= 2  # a value on an edge, rounded
 
-    @pytest.mark.parametrize("outlier", [400.0, -1e6])
-    def test_quantiles_beside_an_outlier(self, outlier):
-        values = torch.randn(999, generator=torch.Generator().manual_seed(0))
-        values = torch.cat([values, torch.tensor([outlier])])
-        exact = np.quantile(values.numpy(), [0.15, 0.5, 0.85], method="inverted_cdf")
-        np.testing.assert_array_equal(distribution(values).quantiles.numpy(), exact)
+    def test_quantiles_beside_outliers(self):
+        """Of rows with one they are values; the other rows' are as they are alone."""
+        plain = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+        high, low, odd = plain.clone(), plain.clone(), plain.clone()
+        high[3], low[5], odd[7] = 400.0, -1e6, torch.nan
+        rows = torch.stack([high, plain, odd, torch.ones(1000), low])
+        found = distributions(rows).quantiles
+        for row in (0, 4):
+            exact = np.quantile(rows[row].numpy(), [0.15, 0.5, 0.85], method="inverted_cdf")
+            np.testing.assert_array_equal(found[row].numpy(), exact)
+        for row in (1, 2, 3):
+            alone = distributions(rows[row : row + 1]).quantiles[0]
+            torch.testing.assert_close(found[row], alone, rtol=0, atol=0, equal_nan=True)
 
     @pytest.mark.parametrize("rows", [1, 2])
     def test_moments_of_a_long_row(self, rows):

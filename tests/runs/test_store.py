@@ -214,10 +214,12 @@ class TestAgain:
         train(store, "first")
         (store.root / RUN).rename(tmp_path / "elsewhere")
         (store.root / RUN).symlink_to(tmp_path / "elsewhere")
+        (store.root / RUN / "checkpoints").mkdir()
         for again in ("second", "third"):
             train(store, again, force=True)
             assert content(store) == again and not any((store.root / ".again").iterdir())
         assert not (store.root / RUN).is_symlink()
+        assert (tmp_path / "elsewhere/checkpoints").exists()
 
     @pytest.mark.parametrize("state", ["running", "failed"])
     @pytest.mark.parametrize("force", [False, True])

@@ -97,13 +97,13 @@ FIGURES = (
         "fig8_moments",
         "How far a unit's mean moves, over the root mean square of its standard deviations, by how "
         "many steps lie between; the median over units, layers and steps. Above before the norm, "
-        "below what enters the non-linearity, after the noise where there is any, and with "
-        "BatchNorm a learned parameter; the standard network's is of that in both. Noise that is "
-        "drawn anew at each step moves means as far in one step as in many; a change of the "
-        "parameters adds up. To see: whether noisy BatchNorm, as unsteady as the standard network "
-        "in one step, is so in hundreds. Left with the standard network's plateau, on which its "
-        "spreads are small; right the last two thirds of training. Median and range over seeds. No "
-        "paper has this figure.",
+        "below what enters the non-linearity, after the noise where there is any (there "
+        "BatchNorm's means are its learned beta); the standard network's is of that in both. "
+        "Noise that is drawn anew at each step moves means as far in one step as in many; a change "
+        "of the parameters adds up. To see: whether noisy BatchNorm, as unsteady as the standard "
+        "network in one step, is so in hundreds. Left with the standard network's plateau, on "
+        "which its spreads are small; right the last two thirds of training. Median and range over "
+        "seeds. No paper has this figure.",
         _gather,
         draw,
         told,
