@@ -155,7 +155,7 @@ def draw(data: DataFrame) -> matplotlib.figure.Figure:
     """Draw a map a variant, or one map whose rows are the variants."""
     by_variant = (data["level"] == data["variant"]).all()
     variants = [""] if by_variant else sorted(data["variant"].unique(), key=style.rank)
-    levels = sorted(data["level"].unique(), key=style.rank if by_variant else natural)
+    levels = sorted(data["level"].unique(), key=style.rank if by_variant else _place)
     rates = sorted(data["lr"].unique())
     width = 1.9 + len(variants) * max(2.2, 0.52 * len(rates))
     figure = style.panels(1, len(variants), width, max(1.9, 1.0 + 0.4 * len(levels)))
@@ -193,6 +193,12 @@ def _map(ax: Axes, data: DataFrame, rates: Sequence[float], levels: Sequence[str
     ax.set(xlim=(-0.5, len(rates) - 0.5), ylim=(len(levels) - 0.5, -0.5), xlabel="learning rate")
     ax.grid(False)
     ax.tick_params(length=0)
+
+
+def _place(level: str) -> list[tuple[float, str]]:
+    return natural(
+        "strength 1" if level == DEFAULT else level
+    )  # of the noise, where there are others
 
 
 def natural(level: str) -> list[tuple[float, str]]:

@@ -90,3 +90,11 @@ def test_a_setting_that_is_on_goes_by_its_name(run, tmp_path: Path) -> None:
         run(tmp_path, "vgg_plain_noisy", config={"noise.relative": relative}, tables=("metrics",))
     levels = gathered(tmp_path, "noise_sensitivity").data["level"].to_list()
     assert sorted(levels) == ["relative", "the default"]
+
+
+def test_the_noise_s_strengths_stand_in_their_order(run, tmp_path: Path) -> None:
+    for strength in (0.5, 1.0, 2.0, 10.0):
+        run(tmp_path, "vgg_noisy", config={"noise.strength": strength}, tables=("metrics",))
+    figure = maps.draw(gathered(tmp_path, "noise_sensitivity").data)
+    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert rows == ["strength 0.5", "the default", "strength 2", "strength 10"]
