@@ -64,7 +64,7 @@ def screened(arguments: Sequence[str]) -> list[str]:
         for option in ("config_path", "config_name", "config_dir", "experimental_rerun")
         if getattr(given, option)
     ]
-    secret, groups = os.environ.get("WANDB_API_KEY"), _groups()
+    secret, groups, launchers = os.environ.get("WANDB_API_KEY"), _groups(), _launchers()
     parser = OverridesParser.create()
     for argument in given.overrides:
         key, _, value = argument.partition("=")
@@ -76,16 +76,16 @@ def screened(arguments: Sequence[str]) -> list[str]:
             lines.append(f"{key}: it holds W&B's key, which would be written to the run's folder")
         elif "_target_" in argument or not (ours or launcher or argument == NO_GRIDS):
             lines.append(f"{argument}: of Hydra's own settings only hydra/launcher may be changed")
-        elif re.match(r"sweeps=", argument):
+        elif argument.startswith("sweeps="):
             lines.append(f"{argument}: a sweep is added to the settings: +{argument}")
         elif group in groups and argument.startswith("~"):
             lines.append(f"{argument}: a group is chosen, not removed")
         elif group in groups and re.search(r"[/\\$\[]", value):
             lines.append(f"{argument}: allowed is the name of a file in {groups[group]}")
         elif key == "hydra.launcher" or (
-            group == "hydra/launcher" and _plain(value) not in _launchers()
+            group == "hydra/launcher" and value.strip("'\" ") not in launchers
         ):
-            told = f"one of {', '.join(_launchers())}"
+            told = f"one of {', '.join(launchers)}"
             lines.append(f"{argument}: allowed is hydra/launcher= and {told}")
         else:
             try:
@@ -102,10 +102,6 @@ def _groups() -> dict[str, str]:
     ours = [path.name for path in (ROOT / "conf").iterdir() if path.is_dir()]
     named = {group: f"conf/{group}" for group in ours}
     return named | {"sweeps": "sweeps", "hydra/launcher": "conf/hydra/launcher"}
-
-
-def _plain(value: str) -> str:
-    return value.strip("'\" ")
 
 
 def _launchers() -> list[str]:

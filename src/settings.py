@@ -277,11 +277,10 @@ class Settings:
 
     def _constants(self) -> list[str]:
         """Return what makes a part of the network a constant to its gradient that is none."""
-        variant = VARIANTS.get(self.model.name, VARIANTS["vgg"])
         detached = getattr(self.model, "statistics", None) == "detached"
         there = {
-            "model.statistics=detached": variant.norm == "batch" and detached,
-            "noise.relative=true": variant.noise and self.noise.relative,
+            "model.statistics=detached": self.variant.norm == "batch" and detached,
+            "noise.relative=true": self.variant.noise and self.noise.relative,
         }
         return [setting for setting, holds in there.items() if holds]
 

@@ -196,9 +196,8 @@ def _map(ax: Axes, data: DataFrame, rates: Sequence[float], levels: Sequence[str
 
 
 def _place(level: str) -> list[tuple[float, str]]:
-    return natural(
-        "strength 1" if level == DEFAULT else level
-    )  # of the noise, where there are others
+    # Where the noise's strengths are compared, the default is one of them.
+    return natural("strength 1" if level == DEFAULT else level)
 
 
 def natural(level: str) -> list[tuple[float, str]]:
