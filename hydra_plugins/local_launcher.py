@@ -50,7 +50,7 @@ class LocalLauncher(BasicLauncher):
             if signal.getsignal(number) is not signal.SIG_IGN  # nohup's wish is respected
         }
         try:
-            with Board(grid.store, cells) as board:
+            with Board(grid.store, len(cells)) as board:
                 while waiting or self._running:
                     for cell in [*waiting]:
                         # Cells of one run, which differ in probes alone, go one after the other.
@@ -58,8 +58,9 @@ class LocalLauncher(BasicLauncher):
                             waiting.remove(cell)
                             log = logs / f"{cell.run}.log"
                             self._running[cell.run] = self._start(cell, grid, log)
+                            board.began(cell)
                     time.sleep(_POLL_SECONDS)
-                    board.show(self._running)
+                    board.show()
                     for run, process in [*self._running.items()]:
                         if process.poll() is not None:
                             del self._running[run]

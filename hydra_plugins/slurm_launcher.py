@@ -109,7 +109,9 @@ class SlurmLauncher(Submitit):  # type: ignore[misc]
         ends: dict[str, Job] = {}
         logs = Path(self.params["submitit_folder"]).parent
         try:
-            with Board(grid.store, cells) as board:
+            with Board(grid.store, len(cells)) as board:
+                for cell in cells:
+                    board.began(cell)
                 while left := [cell.run for cell in cells if cell.run not in ends]:
                     time.sleep(self.poll_seconds)
                     with suppress(QueueError):  # slurmctld starts anew; the jobs go on meanwhile
@@ -119,7 +121,7 @@ class SlurmLauncher(Submitit):  # type: ignore[misc]
                                 job = queue.get(run, Job("unknown", "has left the queue"))
                                 ends[run] = job
                                 board.ended(run)
-                        board.show([run for run in left if run not in ends])
+                        board.show()
         except KeyboardInterrupt:
             console.print(
                 "\nthe jobs go on: the same command waits for them again, scancel stops them"

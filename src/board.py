@@ -1,7 +1,6 @@
 """What a person sees of cells that train in other processes."""
 
 import sys
-from collections.abc import Collection
 from types import TracebackType
 from typing import Self
 
@@ -17,12 +16,11 @@ from src.runs.store import RunStore
 class Board:
     """A line for each cell that has ended; on a terminal a bar for each that is under way."""
 
-    def __init__(self, store: RunStore, cells: Collection[Cell]) -> None:
-        self.store, self.cells = store, {cell.run: cell for cell in cells}
-        self._ended, self._total = 0, len(cells)
+    def __init__(self, store: RunStore, total: int) -> None:
+        self.store, self.total, self._ended = store, total, 0
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
         self._bars = Bars(*columns, console=Console(), disable=not sys.stdout.isatty())
-        self._tasks: dict[str, TaskID] = {}
+        self._running: dict[str, tuple[Cell, TaskID]] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -36,30 +34,31 @@ class Board:
     ) -> None:
         self._bars.stop()
 
-    def show(self, running: Collection[str]) -> None:
+    def began(self, cell: Cell) -> None:
+        """Give a cell a bar."""
+        self._running[cell.run] = cell, self._bars.add_task(cell.run, total=None)
+
+    def show(self) -> None:
         """Bring the bars up to date."""
         if self._bars.disable:
             return
-        for run in running:
-            if run not in self._tasks:
-                self._tasks[run] = self._bars.add_task(run, total=None)
-            found = self._progress(run)
-            self._bars.update(self._tasks[run], total=found.max_steps, completed=found.step or 0)
+        for cell, task in self._running.values():
+            found = self._progress(cell)
+            self._bars.update(task, total=found.max_steps, completed=found.step or 0)
 
     def ended(self, run: str) -> None:
-        """Say how a cell has ended."""
+        """Say how a run's cell has ended."""
         self._ended += 1
-        if run in self._tasks:
-            self._bars.remove_task(self._tasks.pop(run))
-        found = self._progress(run)
+        cell, task = self._running.pop(run)
+        self._bars.remove_task(task)
+        found = self._progress(cell)
         told = "" if found.message is None else f": {found.message}"
         self._bars.console.print(
-            f"{self._ended}/{self._total} {run} {found.state}{told}",
+            f"{self._ended}/{self.total} {run} {found.state}{told}",
             highlight=False,
             markup=False,
             soft_wrap=True,
         )
 
-    def _progress(self, run: str) -> Progress:
-        cell = self.cells[run]
-        return progress(self.store, run, cell.probes, cell.settings.force)
+    def _progress(self, cell: Cell) -> Progress:
+        return progress(self.store, cell.run, cell.probes, cell.settings.force)

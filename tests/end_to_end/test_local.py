@@ -98,8 +98,11 @@ def test_under_nohup_a_hang_up_stops_nothing(command, status, wait_for):
 
 @pytest.mark.slow
 def test_cells_of_one_run_train_one_after_the_other(command, status):
-    command(*CELLS, "max_steps=2", "probes=none,ics")
-    assert [*status(command.run())["probes"]] == ["ics"]
+    out = command(*CELLS, "max_steps=2", "probes=none,ics").stdout
+    run = command.run()
+    assert [*status(run)["probes"]] == ["ics"]
+    told = [line for line in out.splitlines() if "/2 " in line]
+    assert told == [f"{number}/2 {run.name} completed" for number in (1, 2)]
 
 
 @pytest.mark.slow
