@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +58,13 @@ class Grid:
         runs = ",".join(sorted({cell.run for cell in cells}))
         digest = hashlib.sha256(runs.encode()).hexdigest()[:8]
         self.name = first.sweep or f"grid-{digest}"
-        self.began = time.time()
-        # When what is forced to be trained again was last, by whatever clock.
-        self._before = {c.run: self._updated(c.run) for c in cells if c.settings.force}
+        self._before = {cell.run: self._updated(cell.run) for cell in cells}
         # What makes one of the cells, trained by itself, a member of this grid.
         self.membership = [] if first.sweep else [f"sweep={self.name}"]
 
     def _updated(self, run: str) -> float | None:
-        return (self.store.folder(run).status() or {}).get("updated")
+        """Return when a run was last trained, by the clock of whatever trained it."""
+        return (self.store.attempt(run).status() or {}).get("updated")
 
     def to_train(self) -> list[Cell]:
         """Return the cells that have something left to do; of equal cells one."""
@@ -117,15 +115,14 @@ class Grid:
             found = progress(self.store, cell.run, cell.probes, settings.force)
             status, metrics = folder.status() or {}, folder.final_metrics()
             seconds = status.get("seconds")
-            ended = found.state in ENDED
-            if settings.force:  # it, and not the run that was there before
-                ended &= status.get("updated") != self._before[cell.run]
+            new = self._updated(cell.run) != self._before[cell.run]
+            ended = found.state in ENDED and (new or not settings.force)
             bad = found.state in ("failed", "stopped", "stale")
             bad |= cell.run in ends and not ended
             if not (ended or bad):
                 left.append(cell)
-            fresh = status.get("updated", 0.0) >= self.began or cell.run not in ends
-            told = found.message if found.state in ("failed", "stopped") and fresh else None
+            heard = found.state in ("failed", "stopped") and (new or cell.run not in ends)
+            told = found.message if heard else None
             if found.state == "completed" and found.message:
                 lacking[cell.run] = found.message
             if bad:

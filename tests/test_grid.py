@@ -172,10 +172,16 @@ def test_what_failed_in_the_launcher_s_eyes_has_failed_whatever_the_run_says(cel
 
 
 def test_an_old_failure_is_not_this_ones(cell):
-    grid = Grid([cell("seed=0")])
-    end(grid, grid.cells[0], state="failed", message="no space, last week", updated=1.0)
-    text, _ = printed(grid.report, {grid.cells[0].run: "DataError: no images"})
+    chosen = cell()
+    end(Grid([chosen]), chosen, state="failed", message="no space, last week", updated=1.0)
+    grid = Grid([chosen])
+    text, _ = printed(grid.report, {chosen.run: "DataError: no images"})
     assert "DataError: no images" in text and "last week" not in text
+    end(
+        grid, chosen, state="failed", message="no space, today", updated=0.5
+    )  # by a clock that is behind
+    text, _ = printed(grid.report, {chosen.run: "OSError: no space"})
+    assert "no space, today" in text
 
 
 def test_what_kept_a_cell_from_being_forced_has_failed_though_the_run_has_ended(cell):
