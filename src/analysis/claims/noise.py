@@ -157,22 +157,12 @@ def noise_unsettles(cells: Cells, lr: float) -> Finding:
     return Finding([ratio("", what, drifts(normalised, site, noisy, site), "greater")])
 
 
-@claim
-def plain_noise_stops(cells: Cells, lr: float, stopped: float) -> Finding:
+def noise_stops(cells: Cells, lr: float, stopped: float, **noise: float) -> Finding:
     """Tell whether the noise stops the standard network, where that trains without it."""
-    return _stops(cells, *cells.pair("vgg", "vgg_plain_noisy", optim__lr=lr), stopped)
+    kind = {f"noise__{key}": value for key, value in noise.items()}
+    standard = cells.of("vgg", optim__lr=lr)
+    noisy = cells.of("vgg_plain_noisy", optim__lr=lr, **kind)
 
-
-@claim
-def relative_noise_stops(cells: Cells, lr: float, stopped: float) -> Finding:
-    """Tell the same of noise in proportion to the activations' spread."""
-    noisy = cells.of("vgg_plain_noisy", optim__lr=lr, noise__relative=True)
-    return _stops(cells, cells.of("vgg", optim__lr=lr), noisy, stopped)
-
-
-def _stops(
-    cells: Cells, standard: Mapping[int, Run], noisy: Mapping[int, Run], stopped: float
-) -> Finding:
     def beyond(without: Run, with_it: Run) -> float:
         trained = trains(without, cells.scale, "train_eval/accuracy")
         return POINTS * (train_accuracy(with_it) - stopped) if trained else math.nan
@@ -180,3 +170,6 @@ def _stops(
     what = f"final training accuracy with the noise - {stopped:.0%}, points"
     floor = accuracy_error(cells.runs, differences=0)
     return Finding([difference("", what, pairs(standard, noisy, beyond), "less", floor=floor)])
+
+
+claim(noise_stops, "plain_noise_stops", "relative_noise_stops", "shifts_stop")

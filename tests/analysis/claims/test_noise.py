@@ -297,10 +297,16 @@ class TestSteadiness:
         assert result.effect == pytest.approx(noisy / 0.1, rel=0.01)
 
 
-class TestPlainNoiseStops:
+class TestNoiseStops:
+    KINDS = ({}, {"noise__relative": True}, {"noise__n_sigma": 1.0, "noise__r_sigma": 0.0})
+
     @pytest.mark.parametrize(
-        ("claim", "sweep", "relative"),
-        [("plain_noise_stops", "fig2_noise", False), ("relative_noise_stops", "controls", True)],
+        ("claim", "sweep", "kind"),
+        [
+            ("plain_noise_stops", "fig2_noise", KINDS[0]),
+            ("relative_noise_stops", "controls", KINDS[1]),
+            ("shifts_stop", "noise_sensitivity", KINDS[2]),
+        ],
     )
     @pytest.mark.parametrize(
         ("noisy", "plain", "verdict"),
@@ -312,14 +318,14 @@ class TestPlainNoiseStops:
             (0.1, None, "not run"),
         ],
     )
-    def test_verdicts(self, folder, noisy, plain, verdict, claim, sweep, relative):
+    def test_verdicts(self, folder, noisy, plain, verdict, claim, sweep, kind):
         for seed in folder.seeds:
-            for model, accuracy in (("vgg_plain_noisy", noisy), ("vgg", plain)):
-                if accuracy is not None:
-                    for other in (False, True) if model == "vgg_plain_noisy" else (False,):
-                        final = accuracy if model == "vgg" or other == relative else 0.12
-                        tables = {"metrics": folder.final(final)}
-                        folder.write(model, seed, tables, sweep=sweep, noise__relative=other)
+            finals = [("vgg_plain_noisy", noisy, kind)]
+            finals += [("vgg_plain_noisy", 0.12, other) for other in self.KINDS if other != kind]
+            finals += [("vgg", plain, {})] if plain is not None else []
+            for model, accuracy, noise in finals:
+                tables = {"metrics": folder.final(accuracy)}
+                folder.write(model, seed, tables, sweep=sweep, **noise)
         result = folder.judged(claim)
         assert result.verdict == verdict
         assert (result.interval is None) == (verdict == "not run")  # even where seeds agree wholly
