@@ -157,19 +157,31 @@ def noise_unsettles(cells: Cells, lr: float) -> Finding:
     return Finding([ratio("", what, drifts(normalised, site, noisy, site), "greater")])
 
 
-def noise_stops(cells: Cells, lr: float, stopped: float, **noise: float) -> Finding:
+@claim
+def plain_noise_stops(cells: Cells, lr: float, stopped: float) -> Finding:
     """Tell whether the noise stops the standard network, where that trains without it."""
-    kind = {f"noise__{key}": value for key, value in noise.items()}
-    standard = cells.of("vgg", optim__lr=lr)
-    noisy = cells.of("vgg_plain_noisy", optim__lr=lr, **kind)
+    return _stops(cells, lr, stopped)
 
+
+@claim
+def relative_noise_stops(cells: Cells, lr: float, stopped: float) -> Finding:
+    """Tell the same of noise in proportion to the activations' spread."""
+    return _stops(cells, lr, stopped, noise__relative=True)
+
+
+@claim
+def shifts_stop(cells: Cells, lr: float, stopped: float) -> Finding:
+    """Tell the same of the noise's shifts alone."""
+    return _stops(cells, lr, stopped, noise__n_sigma=1, noise__r_sigma=0)
+
+
+def _stops(cells: Cells, lr: float, stopped: float, **kind: float) -> Finding:
     def beyond(without: Run, with_it: Run) -> float:
         trained = trains(without, cells.scale, "train_eval/accuracy")
         return POINTS * (train_accuracy(with_it) - stopped) if trained else math.nan
 
+    standard = cells.of("vgg", optim__lr=lr)
+    noisy = cells.of("vgg_plain_noisy", optim__lr=lr, **kind)
     what = f"final training accuracy with the noise - {stopped:.0%}, points"
     floor = accuracy_error(cells.runs, differences=0)
     return Finding([difference("", what, pairs(standard, noisy, beyond), "less", floor=floor)])
-
-
-claim(noise_stops, "plain_noise_stops", "relative_noise_stops", "shifts_stop")
