@@ -177,9 +177,8 @@ def test_an_old_failure_is_not_this_ones(cell):
     grid = Grid([chosen])
     text, _ = printed(grid.report, {chosen.run: "DataError: no images"})
     assert "DataError: no images" in text and "last week" not in text
-    end(
-        grid, chosen, state="failed", message="no space, today", updated=0.5
-    )  # by a clock that is behind
+    # By a clock that is behind.
+    end(grid, chosen, state="failed", message="no space, today", updated=0.5)
     text, _ = printed(grid.report, {chosen.run: "OSError: no space"})
     assert "no space, today" in text
 
