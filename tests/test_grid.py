@@ -22,6 +22,7 @@ def cell(settings, tmp_path):
 def end(grid: Grid, cell: Cell, state: str = "completed", **status: object) -> RunFolder:
     folder = grid.store.folder(cell.run)
     folder.path.mkdir(parents=True, exist_ok=True)
+    folder.write_metrics([])
     folder.update_status(state=state, **status)
     return folder
 

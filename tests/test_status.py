@@ -22,6 +22,7 @@ def runs(tmp_path):
     for name, status in STATES.items():
         with store.writing(name, {}) as folder:
             before = {"max_steps": 100, "probes": {}, "message": None, "seconds": 30.0}
+            folder.write_metrics([])
             folder.update_status(**before | status)
     cells = [{"overrides": [], "run": run, "probes": {}} for run in (*STATES, "vgg-66666666")]
     store.add_to_sweep("fig1_training", [cell | {"command": COMMAND} for cell in cells])
@@ -71,6 +72,7 @@ def test_json_says_the_same(runs, capsys):
 def test_where_all_is_done_no_command_is_told(tmp_path, capsys):
     store = RunStore(tmp_path)
     with store.writing("vgg-00000000", {}) as folder:
+        folder.write_metrics([])
         folder.update_status(state="completed", probes={}, step=1, max_steps=1)
     out = told(capsys, tmp_path, "--watch")  # and watching ends
     assert "of no sweep" in out and "To finish" not in out

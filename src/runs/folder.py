@@ -69,16 +69,20 @@ class RunFolder:
         return self.state() in ENDED
 
     def serves(self, wanted: Needs) -> bool:
-        """Tell whether the run has ended and holds the probes a command asks for.
+        """Tell whether the run has ended and lacks nothing that a command asks for."""
+        return self.ended() and not self.lacks(wanted)
+
+    def lacks(self, wanted: Needs) -> list[str]:
+        """Return what is not there of the metrics and the probes that a command asks for.
 
         A probe that failed is told of in ``status.json`` and not tried again.
         """
         status = self.status() or {}
-        there = all(
-            (self.path / f"{probe}.parquet").exists() or probe in status.get("probe_failures", {})
-            for probe in wanted
-        )
-        return self.ended() and there and met(status.get("probes", {}), wanted)
+        held, failed = status.get("probes", {}), status.get("probe_failures", {})
+        unmet = [probe for probe, asked in wanted.items() if not met(held, {probe: asked})]
+        files = {table: self.path / f"{table}.parquet" for table in ("metrics", *wanted)}
+        lost = [table for table, path in files.items() if not path.exists() and table not in failed]
+        return [table for table in files if table in {*unmet, *lost}]
 
     def update_status(self, **changes: Any) -> None:
         """Change some entries of ``status.json``, keep the others."""

@@ -16,7 +16,7 @@ class Progress:
     Attributes:
         run: Its run.
         state: One of ``STATES``. ``stopped`` by a signal, in good order; ``stale``: begun, but no
-            process writes it. An ended run that lacks a probe asked for is ``missing``.
+            process writes it. An ended run that lacks what is asked for is ``missing``.
         step: Steps taken, or of a diverged run the step that was not finite; None before the first
             attempt.
         max_steps: Of how many.
@@ -63,8 +63,9 @@ def progress(store: RunStore, run: str, wanted: Needs, forced: bool = False) -> 
             return at("stale", f"was being trained on {host}, but nobody writes")
         case None:
             return Progress(run, "missing")
-    lacks = [p for p in wanted if p not in status.get("probes", {})] or [*wanted]
-    return at("missing", f"has ended, but lacks probes asked for: {', '.join(lacks)}")
+    return at(
+        "missing", f"has ended, but lacks what is asked for: {', '.join(ended.lacks(wanted))}"
+    )
 
 
 def _seconds_left(status: dict[str, Any]) -> float | None:

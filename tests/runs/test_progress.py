@@ -11,6 +11,7 @@ from src.runs.progress import Progress, progress
 from src.runs.store import RunStore
 
 RUN = "vgg-01234567"
+LACKS = "has ended, but lacks what is asked for"
 ICS = {"ics": {"every": 10, "precision": "float32"}}
 HALF = {"step": 50, "max_steps": 100, "seconds": 20.0, "probes": {}, "message": None}
 UNDER_WAY = HALF | {
@@ -29,6 +30,7 @@ def store(tmp_path):
 def left(store, **status):
     """Leave a run as its process would that has ended."""
     with store.writing(RUN, {}) as folder:
+        folder.write_metrics([])
         folder.update_status(**UNDER_WAY | status)
 
 
@@ -45,7 +47,15 @@ def test_an_ended_run(store, state):
 def test_an_ended_run_without_a_probe_asked_for_is_missing(store):
     left(store, state="completed")
     found = progress(store, RUN, ICS)
-    assert (found.state, found.message) == ("missing", "has ended, but lacks probes asked for: ics")
+    assert (found.state, found.message) == ("missing", f"{LACKS}: ics")
+
+
+def test_an_ended_run_whose_metrics_are_gone_is_missing(store):
+    left(store, state="completed")
+    (store.folder(RUN).path / "metrics.parquet").unlink()
+    for wanted, lacks in (({}, "metrics"), (ICS, "metrics, ics")):
+        found = progress(store, RUN, wanted)
+        assert (found.state, found.message) == ("missing", f"{LACKS}: {lacks}")
 
 
 def test_of_an_ended_run_the_probes_that_failed_are_told(store):

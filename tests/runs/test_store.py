@@ -38,13 +38,13 @@ def train(
     wanted = wanted or {}
     with store.writing(RUN, wanted, force) as folder:
         folder.write_config(content)
-        probes_written(folder, wanted)
+        write_tables(folder, wanted)
         folder.update_status(state=state, probes=wanted)
 
 
-def probes_written(folder: RunFolder, wanted: Needs) -> None:
-    for probe in wanted:
-        (folder.path / f"{probe}.parquet").touch()
+def write_tables(folder: RunFolder, wanted: Needs) -> None:
+    for table in ("metrics", *wanted):
+        (folder.path / f"{table}.parquet").touch()
 
 
 def content(store: RunStore) -> str:
@@ -97,7 +97,7 @@ class TestWriting:
         with store.writing(RUN, ICS | LANDSCAPE) as folder:
             assert folder.path != store.root / RUN and not folder.ended()
             folder.write_config("second")
-            probes_written(folder, ICS | LANDSCAPE)
+            write_tables(folder, ICS | LANDSCAPE)
             folder.update_status(state=state, probes=ICS | LANDSCAPE)
             assert content(store) == "first" and store.folder(RUN).serves(ICS)
         assert content(store) == "second"
@@ -112,6 +112,12 @@ class TestWriting:
         assert not store.folder(RUN).serves(ICS) and store.folder(RUN).serves({})
         store.folder(RUN).update_status(probe_failures={"ics": "failed at step 0: a reason"})
         assert store.folder(RUN).serves(ICS)
+
+    def test_a_run_whose_metrics_are_gone_is_trained_again(self, store):
+        train(store, "first")
+        (store.folder(RUN).path / "metrics.parquet").unlink()
+        train(store, "second")
+        assert content(store) == "second" and store.folder(RUN).serves({})
 
     def test_what_was_kept_and_probed_again_outlives_the_old_folder(self, store):
         train(store, "first")
